@@ -1,0 +1,378 @@
+"""One tree of errors, and one table that turns IB's codes into them.
+
+Every error that a user can meet is an `IbkitError`; each also *is* the builtin that it
+resembles, keeps its facts as attributes, and makes its text from them: what happened, why,
+what to do. IB's code and words stay as IB sent them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ib_async import Contract
+
+
+class IbkitError(Exception):
+    """Everything that ibkit raises on purpose."""
+
+
+# --- settings and the workspace ----------------------------------------------------------------
+
+
+class SettingsError(IbkitError, ValueError):
+    """A setting is unknown, of the wrong type or out of range: `problems`, found in `source`."""
+
+    def __init__(self, problems: Sequence[str], source: str) -> None:
+        super().__init__(problems, source)
+        self.problems, self.source = tuple(problems), source
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        return f"The settings from {self.source} are not valid:\n{lines}"
+
+
+class UnknownProfileError(SettingsError, LookupError):
+    """No profile has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        IbkitError.__init__(self, name, known)
+        self.name, self.known = name, tuple(known)
+
+    def __str__(self) -> str:
+        return (
+            f"There is no profile {self.name!r}; the profiles are {', '.join(self.known)}.\n"
+            "Hint: connect() without a name uses the simulated gateway, connect('paper') TWS or "
+            "IB Gateway with a paper login."
+        )
+
+
+# --- the connection ------------------------------------------------------------------------------
+
+
+class GatewayError(IbkitError, ConnectionError):
+    """Something stands between us and the gateway at `host`:`port`."""
+
+    def __init__(self, host: str, port: int, reason: str, hint: str = "") -> None:
+        super().__init__(host, port, reason, hint)
+        self.host, self.port, self.reason, self.hint = host, port, reason, hint
+
+    def __str__(self) -> str:
+        hint = f"\nHint: {self.hint}" if self.hint else ""
+        return f"{self.host}:{self.port}: {self.reason}{hint}"
+
+
+class GatewayUnreachableError(GatewayError):
+    """Nothing listens at that address."""
+
+
+class GatewaySilentError(GatewayError, TimeoutError):
+    """The socket opened and nobody spoke: not logged in, or not a TWS."""
+
+
+class ClientIdInUseError(GatewayError):
+    """IB 326: another program is connected with this client id."""
+
+
+class AccountMismatchError(GatewayError):
+    """The login behind the socket is not of the profile's kind (live behind "paper", say)."""
+
+
+class PortInUseError(IbkitError, OSError):
+    """The simulated gateway cannot listen on `port`: somebody else does."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self.host, self.port = host, port
+
+    def __str__(self) -> str:
+        return (
+            f"{self.host}:{self.port} is taken by another program.\n"
+            "Hint: choose another port (--port), or --port 0 to let the system choose."
+        )
+
+
+class NotConnectedError(IbkitError, ConnectionError):
+    """The connection is not in a state that can answer."""
+
+    def __init__(self, state: str, wanted: str) -> None:
+        super().__init__(state, wanted)
+        self.state, self.wanted = state, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"{self.wanted} needs a connection that is ready; it is {self.state}.\n"
+            "Hint: ibkit.connect() opens a new one."
+        )
+
+
+class LoopThreadError(IbkitError, RuntimeError):
+    """A call came from a place where it can never end, or from a forked process."""
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+class RequestTimeoutError(IbkitError, TimeoutError):
+    """The gateway did not answer `request` within `timeout_s` seconds; it was cancelled there."""
+
+    def __init__(self, request: str, timeout_s: float) -> None:
+        super().__init__(request, timeout_s)
+        self.request, self.timeout_s = request, timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"No answer to {self.request} within {self.timeout_s:g} s; the request was cancelled.\n"
+            "Hint: look at the gateway's own window; ask for less, or pass a larger timeout_s."
+        )
+
+
+class RequestRefusedError(IbkitError):
+    """IB answered a request with an error: `code`, `reason`, `contract`."""
+
+    hint = ""
+
+    def __init__(self, code: int, reason: str, contract: Contract | None = None) -> None:
+        super().__init__(code, reason, contract)
+        self.code, self.reason, self.contract = code, reason, contract
+
+    def __str__(self) -> str:
+        about = f" for {describe(self.contract)}" if self.contract else ""
+        hint = f"\nHint: {self.hint}" if self.hint else ""
+        return f"IB {self.code}{about}: {self.reason}{hint}"
+
+
+class UnknownContractError(RequestRefusedError, LookupError):
+    """No instrument matches the description."""
+
+    hint = "check symbol, exchange and currency; 'AAPL@LSE:GBP' names both."
+
+
+class NoDataError(RequestRefusedError, LookupError):
+    """IB has no data for this instrument and span; that is an answer, not a failure."""
+
+    hint = "no trades in that span, or the instrument did not exist yet."
+
+
+class PacingError(RequestRefusedError):
+    """Too many requests too fast, by IB's rules."""
+
+    hint = "wait; historical requests for bars of 30 secs or less are limited to 60 in 10 minutes."
+
+
+class NoPermissionError(RequestRefusedError, PermissionError):
+    """The account has no market data subscription for this."""
+
+    hint = (
+        "Account Management > Market Data Subscriptions; delayed data needs reqMarketDataType(3)."
+    )
+
+
+class RequestCancelledError(RequestRefusedError):
+    """The request was cancelled before it was answered."""
+
+
+class AmbiguousContractError(IbkitError, LookupError):
+    """The description fits more than one instrument: `candidates`, as (shorthand, words)."""
+
+    def __init__(self, wanted: str, candidates: Sequence[tuple[str, str]]) -> None:
+        super().__init__(wanted, candidates)
+        self.wanted, self.candidates = wanted, tuple(candidates)
+
+    def __str__(self) -> str:
+        rows = "\n".join(f"  {short:<28} {words}" for short, words in self.candidates)
+        return f"{self.wanted!r} could be any of these; name one by its shorthand:\n{rows}"
+
+
+class ShorthandError(IbkitError, ValueError):
+    """`text` is no instrument shorthand: what is wrong at `position`, and what was expected."""
+
+    def __init__(self, text: str, position: int, expected: str) -> None:
+        super().__init__(text, position, expected)
+        self.text, self.position, self.expected = text, position, expected
+
+    def __str__(self) -> str:
+        return f"Cannot read {self.text!r} as an instrument:\n  {self.text}\n  " + (
+            " " * self.position + f"^ expected {self.expected}"
+        )
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+class InvalidOrderError(IbkitError, ValueError):
+    """The order breaks a rule of its instrument; nothing was sent."""
+
+
+class ReadOnlyError(IbkitError, PermissionError):
+    """Orders are not allowed on this connection; nothing was sent."""
+
+    def __init__(self, profile: str) -> None:
+        super().__init__(profile)
+        self.profile = profile
+
+    def __str__(self) -> str:
+        return (
+            f"The {self.profile!r} connection is read-only; no order was sent.\n"
+            f"Hint: connect({self.profile!r}, trading=True) allows orders"
+            + (", with account= typed in full." if self.profile == "live" else ".")
+        )
+
+
+class DuplicateIntentError(IbkitError, ValueError):
+    """An order with this intent is in the journal already; nothing was sent."""
+
+    def __init__(self, key: str, state: str, order_ref: str) -> None:
+        super().__init__(key, state, order_ref)
+        self.key, self.state, self.order_ref = key, state, order_ref
+
+    def __str__(self) -> str:
+        return (
+            f"The intent {self.key!r} is in the journal as {self.state} ({self.order_ref}); "
+            "nothing was sent.\nHint: again=True places a second order on purpose; a new key= "
+            "names a new intent."
+        )
+
+
+class OrderRefusedError(RequestRefusedError):
+    """IB rejected the order."""
+
+
+class UnknownOrderError(IbkitError, LookupError):
+    """No order of this connection has this id, key or reference."""
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class StoreError(IbkitError):
+    """The store cannot do this."""
+
+
+class StoreAccessError(StoreError, OSError):
+    """The file system refused: `path`, `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return (
+            f"The store cannot use {self.path}: {self.reason}.\n"
+            "Hint: check the folder's owner, mode and free space, or name another with data= in "
+            "ibkit.toml."
+        )
+
+
+class InvalidRowsError(StoreError, ValueError):
+    """Rows break a promise of their dataset: `failures` are (check, n, first rows as text)."""
+
+    def __init__(self, dataset: str, failures: Sequence[tuple[str, int, str]]) -> None:
+        super().__init__(dataset, failures)
+        self.dataset, self.failures = dataset, tuple(failures)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {check}: {n} rows, {first}" for check, n, first in self.failures)
+        return f"Nothing was written to {self.dataset}; the rows break its rules:\n{lines}"
+
+
+class CorruptFileError(StoreError):
+    """A file of the store cannot be read back: `path`, `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.reason}"
+
+
+class ProfileMixError(StoreError, ValueError):
+    """Simulated and real rows never share a root."""
+
+
+class UnknownSeriesError(StoreError, LookupError):
+    """The store holds nothing under this name."""
+
+
+# --- notebooks -----------------------------------------------------------------------------------
+
+
+class NotebookError(IbkitError):
+    """A notebook cannot be run."""
+
+
+class UnknownNotebookError(NotebookError, LookupError):
+    """No curated notebook has this name."""
+
+
+class ParameterError(NotebookError, ValueError):
+    """A parameter has an unknown name or a value of the wrong type; nothing was run."""
+
+    def __init__(self, notebook: str, problems: Sequence[str]) -> None:
+        super().__init__(notebook, problems)
+        self.notebook, self.problems = notebook, tuple(problems)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        return f"{self.notebook} was not run; its parameters do not fit:\n{lines}"
+
+
+class NotebookFailedError(NotebookError, RuntimeError):
+    """A cell raised: `notebook`, `cell`, the error's own words, and the kept output file."""
+
+    def __init__(self, notebook: str, cell: int, error: str, output: Path | str) -> None:
+        super().__init__(notebook, cell, error, str(output))
+        self.notebook, self.cell, self.error, self.output = notebook, cell, error, str(output)
+
+    def __str__(self) -> str:
+        return f"{self.notebook} stopped in cell {self.cell}: {self.error}\nKept: {self.output}"
+
+
+# --- IB's codes ---------------------------------------------------------------------------------
+
+# IB's code, and the words that split a code with several meanings; the first match wins.
+# Codes and wording: https://interactivebrokers.github.io/tws-api/message_codes.html
+RULES: Final[tuple[tuple[int, str, type[RequestRefusedError]], ...]] = (
+    (162, "pacing violation", PacingError),
+    (162, "no data", NoDataError),
+    (162, "query cancelled", RequestCancelledError),
+    (162, "permission", NoPermissionError),
+    (100, "", PacingError),
+    (200, "", UnknownContractError),
+    (354, "", NoPermissionError),
+    (420, "", NoPermissionError),
+    (10089, "", NoPermissionError),
+    (10090, "", NoPermissionError),
+    (10168, "", NoPermissionError),
+    (10186, "", NoPermissionError),
+    (10197, "", NoPermissionError),
+    (201, "", OrderRefusedError),
+)
+
+
+def refused(code: int, reason: str, contract: Contract | None = None) -> RequestRefusedError:
+    """Return the error for IB message `code`.
+
+    >>> refused(200, "No security definition has been found for the request").__class__.__name__
+    'UnknownContractError'
+    """
+    for known, words, kind in RULES:
+        if code == known and words in reason.lower():
+            return kind(code, reason, contract)
+    return RequestRefusedError(code, reason, contract)
+
+
+def describe(contract: Contract) -> str:
+    """Return the few words that tell a reader which instrument is meant."""
+    parts = (
+        contract.secType,
+        contract.localSymbol or contract.symbol,
+        contract.lastTradeDateOrContractMonth if not contract.localSymbol else "",
+        contract.exchange,
+        contract.currency,
+    )
+    return " ".join(part for part in parts if part) or f"conId {contract.conId}"

@@ -1,0 +1,53 @@
+"""Structured logs, and the redaction of what must never leave the machine.
+
+Not here: handlers. A library stays quiet until its user says `configure()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+# IB's account ids: U1234567, DU1234567, F1234567, DUSIM0001…
+ACCOUNT: Final = re.compile(r"\b(DUSIM|D?[FUI])\d{3,}[A-Z]?\b")
+
+
+def redact(text: str) -> str:
+    """Return `text` with account ids and the user's home folder masked.
+
+    Examples
+    --------
+    >>> redact("DU1234567 has no permission")
+    'DU•••• has no permission'
+    """
+    masked = ACCOUNT.sub(r"\1••••", text)
+    home = str(Path.home())
+    return masked.replace(home, "~") if len(home) > 1 else masked
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module; its lines reach whoever listens to stdlib logging."""
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            _redact_values,
+            _as_line,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return logger
+
+
+def _redact_values(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _as_line(_: Any, __: str, event: dict[str, Any]) -> str:
+    words = event.pop("event", "")
+    return " ".join([str(words), *(f"{key}={value}" for key, value in event.items())])
