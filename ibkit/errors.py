@@ -7,10 +7,10 @@ what to do. IB's code and words stay as IB sent them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ib_async import Contract
@@ -113,6 +113,17 @@ class LoopThreadError(IbkitError, RuntimeError):
     """A call came from a place where it can never end, or from a forked process."""
 
 
+class OwnedByKitError(IbkitError, AttributeError):
+    """`kit.ib.<name>` would work behind the kit's back: `why`."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, why)
+        self.name, self.why = name, why
+
+    def __str__(self) -> str:
+        return f"kit.ib.{self.name} belongs to the kit: {self.why}."
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -200,6 +211,26 @@ class ShorthandError(IbkitError, ValueError):
         )
 
 
+class BackfillIncompleteError(IbkitError):
+    """Some series of a backfill failed: `failures` are (instrument, how often, first reason).
+
+    What came is stored; `report` says how much.
+    """
+
+    def __init__(self, failures: Sequence[tuple[str, int, str]], report: object = None) -> None:
+        super().__init__(failures, report)
+        self.failures, self.report = tuple(failures), report
+
+    def __str__(self) -> str:
+        lines = "\n".join(
+            f"  - {name}: " + reason.replace("\n", "\n    ") for name, _, reason in self.failures
+        )
+        return (
+            f"{len(self.failures)} series could not be fetched in full; everything else is "
+            f"stored:\n{lines}\nHint: run it again; it asks only for what is missing."
+        )
+
+
 # --- orders --------------------------------------------------------------------------------------
 
 
@@ -241,8 +272,36 @@ class OrderRefusedError(RequestRefusedError):
     """IB rejected the order."""
 
 
+class OrderRoadError(IbkitError, PermissionError):
+    """`kit.ib.<name>` would send an order past the checks and the journal; nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"kit.ib.{self.name} would go past the checks and the journal; nothing was sent.\n"
+            "Hint: kit.orders.place(contract, order) takes the same arguments; what-ifs pass."
+        )
+
+
 class UnknownOrderError(IbkitError, LookupError):
     """No order of this connection has this id, key or reference."""
+
+
+class OrderPendingError(IbkitError, TimeoutError):
+    """Order `order_ref` is not over after `timeout_s` seconds; it is `status`."""
+
+    def __init__(self, order_ref: str, status: str, timeout_s: float) -> None:
+        super().__init__(order_ref, status, timeout_s)
+        self.order_ref, self.status, self.timeout_s = order_ref, status, timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"The order {self.order_ref} is {self.status} after {self.timeout_s:g} s; it may go on "
+            "working.\nHint: kit.orders.open() asks IB, kit.orders.cancel(…) ends it."
+        )
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -264,6 +323,21 @@ class StoreAccessError(StoreError, OSError):
             f"The store cannot use {self.path}: {self.reason}.\n"
             "Hint: check the folder's owner, mode and free space, or name another with data= in "
             "ibkit.toml."
+        )
+
+
+class StoreBusyError(StoreError, TimeoutError):
+    """Another writer held the lock `path` for all of `timeout_s` seconds; nothing was written."""
+
+    def __init__(self, path: Path | str, timeout_s: float) -> None:
+        super().__init__(str(path), timeout_s)
+        self.path, self.timeout_s = str(path), timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"Another process was writing the same instrument for {self.timeout_s:g} s "
+            f"(lock {self.path}); nothing was written.\n"
+            "Hint: try again; if no ibkit runs, see who holds it with `fuser` or `lsof`."
         )
 
 

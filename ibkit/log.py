@@ -8,9 +8,12 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 # IB's account ids: U1234567, DU1234567, F1234567, DUSIM0001…
 ACCOUNT: Final = re.compile(r"\b(DUSIM|D?[FUI])\d{3,}[A-Z]?\b")
@@ -44,10 +47,10 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def _redact_values(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _redact_values(_: Any, __: str, event: EventDict) -> EventDict:
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
-def _as_line(_: Any, __: str, event: dict[str, Any]) -> str:
+def _as_line(_: Any, __: str, event: EventDict) -> str:
     words = event.pop("event", "")
     return " ".join([str(words), *(f"{key}={value}" for key, value in event.items())])

@@ -1,16 +1,22 @@
-"""What the columns are: bar sizes, Arrow schemas and key columns of the datasets.
+"""What the columns are: bar sizes, and the schema, key and grain of every dataset.
 
-Not here: how rows get to the disk (`ibkit.store`).
+Plain data, in Arrow's words for types; `ibkit.store` turns it into Arrow and rows into files.
+A dataset is added here by one entry in `DATASETS`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
 
 from ibkit.errors import IbkitError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 WhatToShow = Literal["TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST"]
+Grain = Literal["date", "month", "year", "all"]
 
 
 class InvalidBarSizeError(IbkitError, ValueError):
@@ -43,7 +49,7 @@ class BarSize:
     ib: str
     slug: str
     seconds: int
-    grain: Literal["date", "month", "year", "all"]
+    grain: Grain
 
     @property
     def intraday(self) -> bool:
@@ -101,3 +107,144 @@ def bar_size(text: str) -> BarSize:
         return BAR_SIZES[text]
     except KeyError:
         raise InvalidBarSizeError(text) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a dataset.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in the files.
+    type : str
+        Arrow's word for it.
+    role : {"key", "value", "origin"}
+        Part of the row's identity; what the row says; where it came from. A row whose values
+        are stored already is not written again, whatever its origin.
+    required : bool
+        A null is refused.
+    unknown : float or None
+        The number by which IB says "not available"; stored as null.
+    signed : bool
+        Numbers below zero are allowed.
+    codec : {"lz4", "zstd"}
+        zstd where it saves a lot (volumes), lz4 where speed does.
+    repeats : bool
+        Values come again within a file, so that a dictionary of them pays.
+    """
+
+    name: str
+    type: Literal["timestamp[us, tz=UTC]", "double", "int32", "int64", "bool", "string"]
+    role: Literal["key", "value", "origin"] = "value"
+    required: bool = False
+    unknown: float | None = None
+    signed: bool = True
+    codec: Literal["lz4", "zstd"] = "lz4"
+    repeats: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A kind of rows that share one schema, and how they lie in files.
+
+    Attributes
+    ----------
+    name : str
+        The folder's name under ``data/``.
+    columns : tuple of Column
+        In the order of the files.
+    key : tuple of str
+        Rows are unique by it, and sorted by it inside a file.
+    series : tuple of str
+        The head of the key that tells series apart; each has row groups of its own.
+    grain : {"date", "month", "year", "all"}
+        How much time one file holds; always by ``ts``, in UTC.
+    partition : str
+        What a folder is made for: ``instrument=<slug>``.
+    outranked : str or None
+        A boolean column: a row where it is true never replaces one where it is false.
+    version : int
+        Of the schema; a change of columns rewrites the dataset as a whole.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    series: tuple[str, ...]
+    grain: Grain
+    partition: str = "instrument"
+    outranked: str | None = None
+    version: int = 1
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the columns that say something, in order."""
+        return tuple(column.name for column in self.columns if column.role == "value")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """Return the column called `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+
+# every row says where it came from: the source's word, IB's number of the instrument, and the
+# commit that brought it (microseconds since 1970, also its name in the journal)
+ORIGIN: Final = (
+    Column("source", "string", "origin", required=True),
+    Column("con_id", "int64", "origin"),
+    Column("commit_id", "int64", "origin"),
+)
+TS: Final = Column("ts", "timestamp[us, tz=UTC]", "key", required=True)
+SERIES: Final = (
+    Column("what_to_show", "string", "key", required=True),
+    Column("use_rth", "bool", "key", required=True),
+)
+BAR_COLUMNS: Final = (
+    TS,
+    Column("open", "double", required=True),
+    Column("high", "double", required=True),
+    Column("low", "double", required=True),
+    Column("close", "double", required=True),
+    Column("volume", "double", unknown=-1.0, signed=False, codec="zstd", repeats=False),
+    Column("wap", "double", codec="zstd"),
+    Column("count", "int32", unknown=-1.0, signed=False),
+    *SERIES,
+    Column("delayed", "bool", required=True),
+    *ORIGIN,
+)
+
+
+def _bars(size: BarSize) -> Dataset:
+    return Dataset(
+        size.dataset,
+        BAR_COLUMNS,
+        key=("what_to_show", "use_rth", "ts"),
+        series=("what_to_show", "use_rth"),
+        grain=size.grain,
+        outranked="delayed",
+    )
+
+
+GAPS: Final = Dataset(
+    "gaps",
+    (
+        TS,
+        Column("end", "timestamp[us, tz=UTC]", required=True),
+        Column("reason", "string"),
+        Column("dataset", "string", "key", required=True),
+        *SERIES,
+        *ORIGIN,
+    ),
+    key=("dataset", "what_to_show", "use_rth", "ts"),
+    series=(),
+    grain="all",
+)
+
+DATASETS: Final[Mapping[str, Dataset]] = MappingProxyType(
+    {dataset.name: dataset for dataset in (*map(_bars, BAR_SIZES.values()), GAPS)}
+)

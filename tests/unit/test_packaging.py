@@ -10,7 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CONDA_NAMES = {
     "ib-async": "ib_async",
     "prometheus_client": "prometheus-client",
-    "pandera": "pandera[pandas]",
     "python-tzdata": "tzdata",
 }
 

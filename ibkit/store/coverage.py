@@ -1,0 +1,96 @@
+"""What the store has: one row a series, from the footers of the files and from the journals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from ibkit import naming
+from ibkit.store import files, spans
+from ibkit.store.journal import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ibkit.store.table import Table
+
+TYPES: Final = {
+    "dataset": "str",
+    "instrument": "str",
+    "what_to_show": "str",
+    "use_rth": "bool",
+    "first": "datetime64[us, UTC]",
+    "last": "datetime64[us, UTC]",
+    "rows": "int64",
+    "files": "int64",
+    "bytes": "int64",
+    "spans": "object",
+}
+
+
+@dataclass(slots=True)
+class _Series:
+    runs: list[files.Run] = field(default_factory=list)
+    bytes: float = 0.0
+
+
+def frame(tables: Sequence[Table]) -> pd.DataFrame:
+    """Return one row a series of `tables`."""
+    rows = [row for table in tables for slug in table.slugs() for row in _rows(table, slug)]
+    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+
+
+def _rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
+    found: dict[tuple[Any, ...], _Series] = {}
+    for commit in table.log(slug):
+        if commit.span is not None and commit.series:
+            found.setdefault(_key(table, commit.series), _Series())
+    for code in table.stored(slug):
+        path = table.part(slug, code)
+        footer = files.read_footer(path, table.dataset)
+        for run in footer.runs if footer else ():
+            series = found.setdefault(run.series, _Series())
+            series.runs.append(run)
+            series.bytes += path.stat().st_size * run.rows / footer.rows if footer else 0
+    return [_row(table, slug, key, series) for key, series in sorted(found.items())]
+
+
+def _key(table: Table, series: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(series.get(name) for name in table.dataset.series)
+
+
+def _row(table: Table, slug: str, key: tuple[Any, ...], series: _Series) -> dict[str, Any]:
+    named = dict(zip(table.dataset.series, key, strict=True))
+    answered = table.answered(slug, named, *ALWAYS)
+    return {
+        "dataset": table.dataset.name,
+        "instrument": slug,
+        **named,
+        "first": moment(min(run.first for run in series.runs)) if series.runs else pd.NaT,
+        "last": moment(max(run.last for run in series.runs)) if series.runs else pd.NaT,
+        "rows": sum(run.rows for run in series.runs),
+        "files": len(series.runs),
+        "bytes": round(series.bytes),
+        "spans": [(moment(start), moment(end)) for start, end in spans.union(answered)],
+    }
+
+
+ALWAYS: Final = (-(2**62), 2**62)
+
+
+def absent(table: Table, slug: str, series: Mapping[str, Any]) -> str:
+    """Return why there are no rows, in words: what is there instead."""
+    name = naming.shorthand(naming.from_slug(slug))
+    wanted = " ".join(f"{key}={value}" for key, value in series.items())
+    others = [
+        " ".join(f"{column}={row[column]}" for column in series)
+        for row in _rows(table, slug)
+        if row["rows"] or row["spans"]
+    ]
+    there = f"it holds {'; '.join(others)}." if others else "nothing of this instrument at all."
+    return (
+        f"{table.dataset.name} holds no {wanted} of {name}; {there}\n"
+        f"Hint: kit.history.bars({name!r}, …) or kit.backfill([{name!r}], …) fetches it."
+    )

@@ -1,0 +1,193 @@
+"""The commit log of one instrument: one JSON line a commit, appended and synced before the answer.
+
+It says who wrote which range from which request, where the file before it is kept, and which
+spans are answered for. A torn last line was never acknowledged and is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ibkit.errors import CorruptFileError
+from ibkit.store import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ibkit.store.spans import Span
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+KEPT: Final = 512  # journals held in memory
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file that a commit put in place.
+
+    Attributes
+    ----------
+    period : str
+        The folder's name, ``"month=2026-10"``; empty for a dataset with one file.
+    rows, bytes : int
+        Of the whole new file.
+    sha256 : str
+        Of the whole new file.
+    kept : int or None
+        The commit whose file was replaced and is kept in the history. None if the commit only
+        added rows: then the old file is the new one without the rows of this commit.
+    """
+
+    period: str
+    rows: int
+    bytes: int
+    sha256: str
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one write did.
+
+    Attributes
+    ----------
+    commit_id : int
+        Microseconds since 1970, rising within an instrument; also in the rows it brought. 0 if
+        there was nothing to do.
+    dataset, instrument : str
+        Where.
+    operation : {"upsert", "replace_range", "confirm_empty", "none"}
+        What.
+    series : dict
+        The head of the key that `span` speaks of: ``{"what_to_show": "TRADES", "use_rth": True}``.
+    span : tuple of datetime or None
+        ``[start, end)`` that is answered for from now on.
+    rows_in, rows_added, rows_changed, rows_removed : int
+        Rows handed in, and what became of the stored ones.
+    source, request : str
+        Where the rows came from.
+    files : tuple of FileChange
+        One for each period that changed.
+    versions : dict
+        Of ibkit and pyarrow.
+    """
+
+    commit_id: int
+    dataset: str
+    instrument: str
+    operation: Literal["upsert", "replace_range", "confirm_empty", "none"]
+    series: dict[str, Any] = field(default_factory=dict)
+    span: tuple[datetime, datetime] | None = None
+    rows_in: int = 0
+    rows_added: int = 0
+    rows_changed: int = 0
+    rows_removed: int = 0
+    source: str = ""
+    request: str = ""
+    files: tuple[FileChange, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def at(self) -> datetime:
+        """When, in UTC."""
+        return moment(self.commit_id)
+
+    @property
+    def changed(self) -> bool:
+        """Whether any row is other than before."""
+        return bool(self.files)
+
+    def covers(self) -> Span | None:
+        """Return the span as microseconds since 1970."""
+        return None if self.span is None else (micros(self.span[0]), micros(self.span[1]))
+
+
+def moment(us: int) -> datetime:
+    """Return microseconds since 1970 as a datetime in UTC."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def micros(when: datetime) -> int:
+    """Return a datetime with a zone as microseconds since 1970.
+
+    Raises
+    ------
+    ValueError
+        It has no zone.
+    """
+    if when.tzinfo is None or when.utcoffset() is None:
+        raise ValueError(f"{when!r} has no time zone; give one, such as datetime.UTC")
+    return (when - EPOCH) // timedelta(microseconds=1)
+
+
+class Journals:
+    """Appends to journals, and reads them; what was read before is not read again.
+
+    Safe in threads. Between processes the caller's lock orders the appends.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Path, _Known] = OrderedDict()
+        self._lock = Lock()
+
+    def append(self, path: Path, commit: Commit) -> None:
+        """Write `commit` as the journal's next line; it is on the disk when this returns."""
+        disk.append_line(path, to_line(commit))
+
+    def read(self, path: Path) -> tuple[Commit, ...]:
+        """Return all commits, oldest first; none where there is no journal."""
+        with self._lock:
+            known = self._known.pop(path, None)
+            self._known[path] = known = _read_on(path, known)
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+            return known.commits
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    inode: int
+    offset: int
+    commits: tuple[Commit, ...]
+
+
+def _read_on(path: Path, known: _Known | None) -> _Known:
+    """Read what was appended since `known`."""
+    known = known or _Known(0, 0, ())
+    inode, start, content = disk.read_on(path, "a journal", known.inode, known.offset)
+    whole = content.rfind(b"\n") + 1
+    fresh = [from_line(line, path) for line in content[:whole].split(b"\n") if line]
+    before = known.commits if start else ()
+    return _Known(inode, start + whole, (*before, *(commit for commit in fresh if commit)))
+
+
+def to_line(commit: Commit) -> bytes:
+    """Return a commit as one line of JSON, without its end."""
+    facts = {"v": 1, "at": _iso(commit.at), **asdict(commit)}
+    if commit.span:
+        facts["span"] = [_iso(edge) for edge in commit.span]
+    return json.dumps(facts, separators=(",", ":")).encode()
+
+
+def from_line(line: bytes, path: Path) -> Commit | None:
+    """Return the commit of a line; None if the line was torn by a crash."""
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        return None
+    if facts.pop("v", None) != 1:
+        raise CorruptFileError(path, "it was written by a newer ibkit; update this one")
+    facts.pop("at")
+    facts["files"] = tuple(FileChange(**change) for change in facts["files"])
+    if facts["span"]:
+        start, end = map(datetime.fromisoformat, facts["span"])
+        facts["span"] = (start, end)
+    return Commit(**facts)
+
+
+def _iso(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="microseconds")

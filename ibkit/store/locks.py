@@ -1,0 +1,62 @@
+"""One writer at a time per instrument, across threads and processes.
+
+`flock` and nothing else: the kernel drops it when its holder dies (a lock file with a pid in it
+would stay), and, unlike `lockf`, it is not lost when any other descriptor of the file is closed.
+Readers never come here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ibkit import clock
+from ibkit.errors import StoreBusyError
+from ibkit.store.disk import access, make_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FIRST_WAIT_S: Final = 0.0005
+LONGEST_WAIT_S: Final = 0.01
+
+
+@contextmanager
+def exclusive(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold the lock `path` for the length of the block.
+
+    Every call opens the file anew, so two threads of a process exclude each other too.
+
+    Raises
+    ------
+    StoreBusyError
+        Another writer held it all the time.
+    StoreAccessError
+        The lock's folder cannot be used.
+    """
+    make_folder(path.parent)
+    with access(path, "the lock of an instrument"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _wait(descriptor, path, timeout_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, path: Path, timeout_s: float) -> None:
+    deadline, pause = clock.monotonic() + timeout_s, FIRST_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() >= deadline:
+                raise StoreBusyError(path, timeout_s) from None
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_WAIT_S)
+        else:
+            return

@@ -1,0 +1,100 @@
+"""Read every file back and say what is wrong: unreadable, unsorted, doubled, not what was written.
+
+Nothing is repaired here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ibkit.errors import CorruptFileError, InvalidRowsError
+from ibkit.store import files, layout, merge
+from ibkit.store.check import check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ibkit.store.journal import FileChange
+    from ibkit.store.table import Table
+
+
+def frame(tables: Sequence[Table]) -> pd.DataFrame:
+    """Return one row a problem: ``dataset instrument file problem``."""
+    rows = [
+        (table.dataset.name, slug, str(path), problem)
+        for table in tables
+        for slug in table.slugs()
+        for path, problem in _problems(table, slug)
+    ]
+    rows += [
+        (table.dataset.name, "", str(path), "it is none of ours; other readers would read it too")
+        for table in tables
+        for path in _strangers(table)
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "instrument", "file", "problem"], dtype="str")
+
+
+def _strangers(table: Table) -> list[Path]:
+    """Return the files inside the dataset's folder that no write put there."""
+    ours = {table.part(slug, code) for slug in table.slugs() for code in table.stored(slug)}
+    return sorted(path for path in table.folder.rglob("*") if path.is_file() and path not in ours)
+
+
+def _problems(table: Table, slug: str) -> Iterator[tuple[Path, str]]:
+    written = {
+        change.period: (commit.commit_id, change)
+        for commit in table.log(slug)
+        for change in commit.files
+    }
+    for code in sorted({*table.stored(slug), *table.written(slug)}):
+        label = layout.label(code, table.dataset.grain)
+        path = table.part(slug, code)
+        for problem in _file_problems(table, slug, code, written.get(label)):
+            yield path, problem
+
+
+def _file_problems(
+    table: Table, slug: str, code: int, last: tuple[int, FileChange] | None
+) -> Iterator[str]:
+    path = table.part(slug, code)
+    try:
+        footer = files.read_footer(path, table.dataset)
+        rows = files.read(path, table.dataset)
+    except CorruptFileError as error:
+        yield error.reason
+        return
+    if footer is None or rows is None:
+        if last is not None:
+            yield f"it is gone; the journal knows {last[1].rows} rows"
+        return
+    # a file newer than the journal's last word was put there by a writer that was killed since
+    if last and footer.commit_id <= last[0] and _digest(path) != last[1].sha256:
+        yield "its bytes are not those that were written"
+    if rows.num_rows != footer.rows:
+        yield f"{rows.num_rows} rows, its footer says {footer.rows}"
+    yield from _row_problems(table, rows, code)
+
+
+def _row_problems(table: Table, rows: Any, code: int) -> Iterator[str]:
+    keys = merge.key_numbers(rows, table.dataset.key)
+    order = np.lexsort(keys[::-1])
+    if (order != np.arange(len(order))).any():
+        yield "its rows are not in the order of the key"
+    if merge.same_as_next([key[order] for key in keys]).any():
+        yield "a key is in it twice"
+    codes = layout.codes(files.microseconds(rows["ts"]), table.dataset.grain)
+    if (codes != code).any():
+        yield f"{int((codes != code).sum())} rows belong to another period"
+    try:
+        check_rows(rows, table.dataset)
+    except InvalidRowsError as error:
+        yield "; ".join(f"{check}: {n} rows" for check, n, _ in error.failures)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
