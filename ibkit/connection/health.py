@@ -1,0 +1,105 @@
+"""What is known of the gateway's health: farms, connectivity, notices; and the status card's facts.
+
+Codes: https://interactivebrokers.github.io/tws-api/message_codes.html. Not here: what to do about
+it (the link's business).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from ibkit.settings import Kind
+
+State = Literal["closed", "connecting", "syncing", "ready", "degraded", "reconnecting", "failed"]
+FarmState = Literal["ok", "idle", "connecting", "broken"]
+FARMS: Final[dict[int, FarmState]] = {
+    2103: "broken",
+    2104: "ok",
+    2105: "broken",
+    2106: "ok",
+    2107: "idle",
+    2108: "idle",
+    2119: "connecting",
+    2157: "broken",
+    2158: "ok",
+}
+LOST: Final = frozenset({1100, 2110})
+RESTORED: Final = frozenset({1101, 1102})
+# the farm's name follows the sentence: "…is OK:usfarm", "…upon demand.usfarm"
+FARM_NAME: Final = re.compile(r"[:.]\s*(\w+)\s*$")
+NOTICES_KEPT: Final = 200
+
+
+class Health:
+    """The last known state of each farm, whether TWS reaches IB, and IB's notices with a count."""
+
+    def __init__(self) -> None:
+        self.farms: dict[str, FarmState] = {}
+        self.online = True
+        self.notices: OrderedDict[tuple[int, str], int] = OrderedDict()
+
+    def note(self, code: int, text: str) -> None:
+        """Take in one message of IB that is about the connection."""
+        if code in FARMS and (named := FARM_NAME.search(text)):
+            self.farms[named[1]] = FARMS[code]
+        elif code in LOST:
+            self.online = False
+        elif code in RESTORED:
+            self.online = True
+        self._count(code, text)
+
+    def _count(self, code: int, text: str) -> None:
+        self.notices[code, text] = self.notices.pop((code, text), 0) + 1
+        while len(self.notices) > NOTICES_KEPT:
+            self.notices.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that a status card shows, at one moment.
+
+    Attributes
+    ----------
+    profile, kind : str
+        The profile's name, and whether it is sim, paper or live.
+    state, reason : str
+        Of the connection; why, when it is not ready.
+    simulated, trading : bool
+        Whether the market is invented; whether orders may be sent.
+    accounts : tuple of str
+        As IB names them; redact before it leaves the machine.
+    farms : mapping
+        Name of each data farm to ``ok``, ``idle``, ``connecting`` or ``broken``.
+    lines : int
+        Market data subscriptions that are open.
+    messages_left : int
+        How many messages may go to the gateway at this moment.
+    clock_offset_s : float or None
+        The gateway's clock minus ours; None if it was not asked.
+    """
+
+    profile: str
+    kind: Kind
+    state: State
+    reason: str
+    host: str
+    port: int
+    client_id: int
+    server_version: int
+    simulated: bool
+    trading: bool
+    accounts: tuple[str, ...]
+    farms: Mapping[str, FarmState]
+    lines: int
+    messages_left: int
+    clock_offset_s: float | None
+    connected_since: datetime | None
+    root: Path

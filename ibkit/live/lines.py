@@ -1,0 +1,103 @@
+"""Market data lines of one connection: one an instrument, counted, given back.
+
+IB counts lines (100 by default), and ib_async keeps one ticker a contract: so watchers share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ib_async import Ticker
+
+from ibkit.errors import RequestRefusedError, refused
+
+if TYPE_CHECKING:
+    from ib_async import Contract
+
+    from ibkit.connection import Link
+
+# IB's messages that end a subscription: no permission, no line, no such contract
+FATAL = frozenset({101, 200, 300, 321, 322, 354, 420, 10089, 10090, 10168, 10186, 10189, 10197})
+
+
+class Line:
+    """One subscription: its contract, its ticker, who watches it."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self.watchers = 0
+        self.request_id = -1
+        self.ticker = Ticker(contract=contract)
+        self.error: RequestRefusedError | None = None
+        self.alive = asyncio.Event()
+
+    def seen(self, _: Ticker) -> None:
+        """Note that a tick came."""
+        self.alive.set()
+
+
+class Lines:
+    """The open lines of a link, by contract number. Lives on the loop thread."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._open: dict[int, Line] = {}
+        link.ib.errorEvent += self._on_error
+        link.add_recovery("market data lines", self._subscribe_again)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def take(self, contract: Contract) -> Line:
+        """Return the line of `contract`, opened if nobody watches it yet."""
+        line = self._open.get(contract.conId)
+        if line is None:
+            line = self._open[contract.conId] = Line(contract)
+            self._subscribe(line)
+        line.watchers += 1
+        return line
+
+    def give_back(self, line: Line) -> None:
+        """Drop one watcher; the last one ends the subscription."""
+        line.watchers -= 1
+        if line.watchers > 0 or self._open.get(line.contract.conId) is not line:
+            return
+        del self._open[line.contract.conId]
+        line.ticker.updateEvent -= line.seen
+        if self._link.state in {"ready", "degraded"}:
+            self._unsubscribe(line)
+
+    def _subscribe(self, line: Line) -> None:
+        line.ticker = self._link.ib.reqMktData(line.contract)
+        line.request_id = self._wrapper.ticker2ReqId["mktData"][line.ticker]
+        line.ticker.updateEvent += line.seen
+
+    def _unsubscribe(self, line: Line) -> None:
+        """Cancel at the gateway, unless it ended the subscription itself; ib_async forgets it."""
+        wrapper = self._wrapper
+        if line.error is None:
+            self._link.ib.cancelMktData(line.contract)
+        else:
+            wrapper.endTicker(line.ticker, "mktData")
+        wrapper.reqId2Ticker.pop(line.request_id, None)  # cancelMktData leaves it there for ever
+        if not any(line.ticker in tickers for tickers in wrapper.ticker2ReqId.values()):
+            wrapper.tickers.pop(hash(line.contract), None)
+
+    @property
+    def _wrapper(self) -> Any:
+        return self._link.ib.wrapper
+
+    async def _subscribe_again(self) -> None:
+        """Put every line on the new socket: request ids of the old one mean nothing there."""
+        for line in self._open.values():
+            line.error = None
+            self._subscribe(line)
+
+    def _on_error(self, request_id: int, code: int, text: str, _: Contract | None) -> None:
+        if code not in FATAL:
+            return
+        for line in self._open.values():
+            if line.request_id == request_id:
+                line.error = refused(code, text, line.contract)
+                line.alive.set()
