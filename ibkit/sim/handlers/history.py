@@ -1,0 +1,144 @@
+"""Requests about the past: bars, kept up to date if wished, sessions, the first timestamp.
+
+Not here: what such a request means (`handlers.bars`), how bars are made (`market`, `replay`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from ibkit.sim import times
+from ibkit.sim.handlers.bars import (
+    WORDS,
+    Query,
+    bar_rows,
+    check_what,
+    find_bars,
+    no_data,
+    read_query,
+)
+from ibkit.sim.handlers.instruments import resolve
+from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid
+from ibkit.sim.handlers.session import accept
+from ibkit.sim.market import NoDataError
+from ibkit.sim.wire import replies as r
+
+if TYPE_CHECKING:
+    from ibkit.sim.calendars import Session
+    from ibkit.sim.clients import Client
+    from ibkit.sim.wire import Record
+
+ONE_DAY: Final = timedelta(days=1)
+UPDATE_FIELDS: Final = ("date", "open", "high", "low", "close", "volume", "wap", "count")
+
+
+@dataclass(slots=True)
+class BarsLine:
+    """Bars that a client wants kept up to date, and the last one it was told."""
+
+    query: Query
+    told: tuple[Any, ...]
+
+
+def req_historical_data(client: Client, values: Record) -> None:
+    """Answer with all bars in one message, which also ends the request; or with sessions."""
+    if values["req_id"] in client.streams.bars:
+        raise RefusedError(386, "Duplicate ticker ID for API historical query")
+    query = read_query(client, values)
+    if query.what == "SCHEDULE":
+        send_schedule(client, query)
+        return
+    rows = list(bar_rows(find_bars(client.gateway, query), query))
+    home = query.instrument.time_zone_id
+    client.send(
+        r.HISTORICAL_DATA,
+        req_id=query.req_id,
+        start=times.local_text(query.start, home),
+        end=times.local_text(query.end, home),
+        bars=rows,
+    )
+    if values["keep_up_to_date"]:
+        client.streams.bars[query.req_id] = BarsLine(query, rows[-1])
+        client.gateway.stream.wake()
+
+
+def send_updates(client: Client, now: float) -> None:
+    """Send the bars that changed since they were last told; the last one is still in the making."""
+    for req_id, line in client.streams.bars.items():
+        since = now - 2 * line.query.size.seconds
+        span = replace(line.query, start=max(since, line.query.start), end=now)
+        try:
+            rows = list(bar_rows(find_bars(client.gateway, span), span))
+        except RefusedError:  # nothing trades just now
+            continue
+        known = [at for at, row in enumerate(rows) if row[0] == line.told[0]]
+        for row in rows[known[-1] if known else 0 :]:
+            if row != line.told:
+                values = dict(zip(UPDATE_FIELDS, row, strict=True))
+                client.send(r.HISTORICAL_UPDATE, values, req_id=req_id)
+                line.told = row
+
+
+def cancel_historical_data(client: Client, values: Record) -> None:
+    """Stop the updates; bars without updates were answered at once and cannot be cancelled."""
+    req_id = values["req_id"]
+    if client.streams.bars.pop(req_id, None) is None:
+        raise RefusedError(366, f"No historical data query found for ticker id:{req_id}")
+    raise hmds(f"API historical data query cancelled: {req_id}")
+
+
+def send_schedule(client: Client, query: Query) -> None:
+    """Answer with the sessions of the span, in the exchange's own time."""
+    home = query.instrument.time_zone_id
+    first, last = (times.day_of(at, home) for at in (query.start, query.end))
+    found = [
+        session
+        for session in client.gateway.market.sessions(
+            query.instrument, first, last + ONE_DAY, query.use_rth
+        )
+        if query.start <= session.start < query.end
+    ]
+    if not found:
+        raise no_data(query)
+    client.send(
+        r.SCHEDULE,
+        req_id=query.req_id,
+        start=times.dash_text(found[0].start, home),
+        end=times.dash_text(found[-1].end, home),
+        time_zone=home,
+        sessions=[session_row(session, home) for session in found],
+    )
+
+
+def session_row(session: Session, home: str) -> tuple[str, str, str]:
+    """Return one session as a row of the message."""
+    return (
+        times.dash_text(session.start, home),
+        times.dash_text(session.end, home),
+        f"{session.ref_date:%Y%m%d}",
+    )
+
+
+def req_head_time_stamp(client: Client, values: Record) -> None:
+    """Answer with the first instant of a series."""
+    if values["what_to_show"] not in WORDS:
+        raise invalid("What to show field is missing or incorrect.")
+    instrument = resolve(client.gateway, values)
+    check_what(instrument, values["what_to_show"])
+    try:
+        head = client.gateway.market.head(instrument)
+    except NoDataError as error:
+        raise hmds(str(error)) from error
+    text = str(int(head)) if values["format_date"] == 2 else times.dash_text(head)
+    client.send(r.HEAD_TIMESTAMP, req_id=values["req_id"], timestamp=text)
+
+
+HANDLERS: Final = {
+    "req_historical_data": req_historical_data,
+    "cancel_historical_data": cancel_historical_data,
+    "req_head_time_stamp": req_head_time_stamp,
+    "cancel_head_time_stamp": accept,
+    "cancel_histogram_data": accept,
+}

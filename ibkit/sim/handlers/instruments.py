@@ -1,0 +1,131 @@
+"""Requests about instruments: details, search, option parameters, market rules.
+
+Not here: how an instrument is found (`ibkit.sim.universe`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from ibkit.sim import times
+from ibkit.sim.contracts import ContractSpec, contract_record, spec_of
+from ibkit.sim.handlers.refusal import RefusedError, invalid, no_definition
+from ibkit.sim.wire import Record
+from ibkit.sim.wire import replies as r
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibkit.sim.clients import Client
+    from ibkit.sim.instrument import Instrument
+    from ibkit.sim.server import Gateway
+
+HOURS_DAYS: Final = 6
+MAX_SAMPLES: Final = 16
+
+
+def resolve(gateway: Gateway, values: Record) -> Instrument:
+    """Return the one instrument that a data or order request means."""
+    spec = spec_of(values)
+    found = find(gateway, spec)
+    if not found:
+        raise no_definition()
+    if len(found) > 1:
+        name = spec.symbol or spec.local_symbol
+        raise RefusedError(200, f"The contract description specified for {name} is ambiguous.")
+    return found[0]
+
+
+def find(gateway: Gateway, spec: ContractSpec) -> list[Instrument]:
+    """Return what fits the description today."""
+    return gateway.universe.find(spec, times.day_of(gateway.clock.now(), "US/Eastern"))
+
+
+def req_contract_details(client: Client, values: Record) -> None:
+    """Answer with every match and an end; with no match error 200 and no end."""
+    found = find(client.gateway, spec_of(values))
+    if not found:
+        raise no_definition()
+    for instrument in found:
+        client.send(
+            r.CONTRACT_DETAILS, details(client.gateway, instrument), req_id=values["req_id"]
+        )
+    client.send(r.CONTRACT_DETAILS_END, req_id=values["req_id"])
+
+
+def details(gateway: Gateway, instrument: Instrument) -> Mapping[str, Any]:
+    """Return the values of one contractDetails message."""
+    home = instrument.time_zone_id
+    today = times.day_of(gateway.clock.now(), home)
+    days = [today + timedelta(days=n) for n in range(HOURS_DAYS)]
+    hours = {
+        name: times.hours_text(
+            gateway.market.sessions(instrument, days[0], days[-1], use_rth), days, home
+        )
+        for name, use_rth in (("trading_hours", False), ("liquid_hours", True))
+    }
+    return {
+        **contract_record(instrument),
+        **hours,
+        "market_name": instrument.market_name,
+        "min_tick": instrument.min_tick,
+        "order_types": instrument.order_types,
+        "valid_exchanges": ",".join(instrument.valid_exchanges),
+        "price_magnifier": instrument.price_magnifier,
+        "under_con_id": instrument.under_con_id,
+        "long_name": instrument.long_name,
+        "contract_month": instrument.contract_month,
+        "industry": instrument.industry,
+        "category": instrument.category,
+        "subcategory": instrument.subcategory,
+        "time_zone_id": home,
+        "sec_ids": list(instrument.sec_ids),
+        "agg_group": instrument.agg_group,
+        "under_symbol": instrument.under_symbol,
+        "under_sec_type": instrument.under_sec_type,
+        "market_rule_ids": ",".join(map(str, instrument.market_rule_ids)),
+        "real_expiration_date": instrument.real_expiration_date,
+        "stock_type": instrument.stock_type,
+        "min_size": instrument.min_size,
+        "size_increment": instrument.size_increment,
+        "suggested_size_increment": instrument.suggested_size_increment,
+    }
+
+
+def req_matching_symbols(client: Client, values: Record) -> None:
+    """Answer with what the pattern could mean; nothing is an empty list, not an error."""
+    samples = [
+        {
+            "con_id": found.con_id,
+            "symbol": found.symbol,
+            "sec_type": found.sec_type,
+            "primary_exchange": found.primary_exchange,
+            "currency": found.currency,
+            "description": found.long_name,
+        }
+        for found in client.gateway.universe.matching(values["pattern"])[:MAX_SAMPLES]
+    ]
+    client.send(r.SYMBOL_SAMPLES, req_id=values["req_id"], samples=samples)
+
+
+def req_market_rule(client: Client, values: Record) -> None:
+    """Answer with the price steps of a rule."""
+    rule = client.gateway.universe.market_rule(values["rule_id"])
+    if rule is None:
+        raise invalid(f"No market rule is available for id {values['rule_id']}")
+    steps = [{"low_edge": low, "increment": step} for low, step in rule]
+    client.send(r.MARKET_RULE, rule_id=values["rule_id"], steps=steps)
+
+
+def req_sec_def_opt_params(client: Client, values: Record) -> None:
+    """Answer that there are no options; the chains come with the option universe."""
+    client.send(r.SEC_DEF_OPT_PARAMS_END, req_id=values["req_id"])
+
+
+HANDLERS: Final = {
+    "req_contract_details": req_contract_details,
+    "req_matching_symbols": req_matching_symbols,
+    "req_market_rule": req_market_rule,
+    "req_sec_def_opt_params": req_sec_def_opt_params,
+}
