@@ -6,7 +6,7 @@ simulated gateway of the run's own, started when the first example needs it.
 
 from __future__ import annotations
 
-import os
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +31,27 @@ def data_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch.undo()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def main_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Keep one event loop for blocking ib_async calls of the main thread, and close it."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def current_loop(main_loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Put the main thread's loop back, which `asyncio.run` takes away, and let it finish."""
+    asyncio.set_event_loop(main_loop)
+    yield
+    try:
+        asyncio.get_running_loop()  # playwright's, while its fixtures live
+    except RuntimeError:
+        main_loop.run_until_complete(asyncio.sleep(0))
+
+
 @pytest.fixture(scope="session")
 def example_kit(data_of_the_run: Path) -> Iterator[Any]:
     """Return the `kit` of the documented examples."""
@@ -48,14 +69,9 @@ def names_of_the_examples(
     item = request.node
     if isinstance(item, DoctestItem) and item.dtest is not None:
         sources = [example.source for example in item.dtest.examples]
-        if any("kit." in source for source in sources) and not any(
+        if any("kit." in source or "(kit" in source for source in sources) and not any(
             "connect(" in source for source in sources
         ):
             doctest_namespace["kit"] = request.getfixturevalue("example_kit")
     yield
     doctest_namespace.pop("kit", None)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep kernels and helpers of the run away from the user's own Jupyter folders' state."""
-    os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")

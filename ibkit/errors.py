@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from ib_async import Contract
@@ -93,6 +94,10 @@ class PortInUseError(IbkitError, OSError):
             f"{self.host}:{self.port} is taken by another program.\n"
             "Hint: choose another port (--port), or --port 0 to let the system choose."
         )
+
+
+class SimulationError(IbkitError, ValueError):
+    """The simulated gateway has no such fault, trigger or option, or cannot do it now."""
 
 
 class NotConnectedError(IbkitError, ConnectionError):
@@ -364,12 +369,95 @@ class CorruptFileError(StoreError):
         return f"{self.path} cannot be read: {self.reason}"
 
 
+class TamperedFileError(CorruptFileError):
+    """A file of an encrypted dataset is not what its key signed: damaged, exchanged, or plain."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is not as it was written: {self.reason}.\n"
+            "Hint: nothing of it was used; store.verify() lists all such files, a backup or the "
+            "history has them as they were."
+        )
+
+
+class MissingKeyError(StoreError, LookupError):
+    """The key `key` of an encrypted dataset is nowhere: `looked` says where it was looked for."""
+
+    def __init__(self, dataset: str, key: str, looked: Sequence[str]) -> None:
+        super().__init__(dataset, key, looked)
+        self.dataset, self.key, self.looked = dataset, key, tuple(looked)
+
+    def __str__(self) -> str:
+        places = "\n".join(f"  - {place}" for place in self.looked)
+        return (
+            f"{self.dataset} is encrypted with the key {self.key}, which is in none of these "
+            f"places:\n{places}\n"
+            "Nothing was read or written; rows are never written plain instead."
+        )
+
+
+class RoleError(StoreError, PermissionError):
+    """The role may not do that: `role`, `what`, and who may."""
+
+    def __init__(self, role: str, what: str, needs: str) -> None:
+        super().__init__(role, what, needs)
+        self.role, self.what, self.needs = role, what, needs
+
+    def __str__(self) -> str:
+        return f"A {self.role} of a store may not {self.what}; that takes the {self.needs}."
+
+
+class ConditionsIgnoredError(StoreError):
+    """The endpoint of a bucket does not hold conditional puts: `url`, `ignored`."""
+
+    def __init__(self, url: str, ignored: Sequence[str]) -> None:
+        super().__init__(url, ignored)
+        self.url, self.ignored = url, tuple(ignored)
+
+    def __str__(self) -> str:
+        return (
+            f"The endpoint of {self.url} ignores {' and '.join(self.ignored)}: of two writers at "
+            "the same time one would lose its rows, so nothing was opened for writing.\n"
+            "Hint: open it with role='reader', with writers='one' if nobody else ever writes "
+            "there, or use an endpoint that holds conditional writes."
+        )
+
+
 class ProfileMixError(StoreError, ValueError):
     """Simulated and real rows never share a root."""
 
 
 class UnknownSeriesError(StoreError, LookupError):
     """The store holds nothing under this name."""
+
+
+class PrunedError(StoreError, LookupError):
+    """What `instrument` looked like at `at` is not kept any more; `since`: from when on it is."""
+
+    def __init__(self, instrument: str, at: datetime, since: datetime | None) -> None:
+        super().__init__(instrument, at, since)
+        self.instrument, self.at, self.since = instrument, at, since
+
+    def __str__(self) -> str:
+        kept = f"from {self.since:%Y-%m-%d %H:%M:%S} on" if self.since else "nothing of it"
+        return (
+            f"{self.instrument} cannot be read as of {self.at:%Y-%m-%d %H:%M:%S} UTC: the files of "
+            f"that time were pruned, kept is {kept}."
+        )
+
+
+class WorkerDiedError(StoreError, RuntimeError):
+    """A process ended without an answer while it worked on `instrument`."""
+
+    def __init__(self, instrument: str) -> None:
+        super().__init__(instrument)
+        self.instrument = instrument
+
+    def __str__(self) -> str:
+        return (
+            f"The process that worked on {self.instrument} ended without an answer.\n"
+            "Hint: it may have run out of memory; give a shorter span or fewer columns."
+        )
 
 
 # --- notebooks -----------------------------------------------------------------------------------

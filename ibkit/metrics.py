@@ -20,9 +20,3 @@ REQUESTS: Final = Counter(
 CONNECTIONS: Final = Counter(
     "ibkit_connections", "Attempts to connect, by outcome", ["outcome"], registry=REGISTRY
 )
-ROWS: Final = Counter(
-    "ibkit_rows_written",
-    "Rows that were new or changed in the store, by dataset",
-    ["dataset"],
-    registry=REGISTRY,
-)

@@ -38,6 +38,8 @@ EXCHANGES: Final = {
 SEC_TYPES: Final = {"CONT": "CONTFUT"}
 KINDS: Final = ("STK", "FUT", "CONT", "OPT", "FOP", "CASH", "IND", "CRYPTO", "CFD", "CONID")
 
+# how many parts of a slug say the terms of a derivative: expiry, and strike and right
+_TERMS: Final = {"FUT": 1, "OPT": 3, "FOP": 3}
 _NAME = re.compile(
     r"(?P<symbol>[^@:]+)(?:@(?P<exchange>[A-Za-z0-9.]+)(?::(?P<currency>[A-Z]{3}))?)?$"
 )
@@ -190,7 +192,8 @@ def slug(contract: Contract) -> str:
     """Return the folder name of an instrument: the same for every process and every year.
 
     Letters first (a bare ``0700`` becomes a number in most Parquet readers), parts separated by
-    ``-``, anything outside ``[A-Za-z0-9._]`` percent-encoded.
+    ``-``, anything outside ``[A-Za-z0-9._]`` percent-encoded. A derivative whose trading class is
+    not its symbol carries the class: SI and SIL expire on one day under one symbol.
 
     Raises
     ------
@@ -207,6 +210,8 @@ def slug(contract: Contract) -> str:
         parts.append(contract.lastTradeDateOrContractMonth)
     if contract.secType in {"OPT", "FOP"}:
         parts += [f"{contract.strike:.10g}", contract.right[:1]]
+    if contract.secType in _TERMS and contract.tradingClass not in {"", contract.symbol}:
+        parts.append(contract.tradingClass)
     if not all(parts):
         raise ValueError(
             f"{contract!r} is not named in full (secType, symbol, exchange, currency, expiry); "
@@ -229,8 +234,10 @@ def from_slug(name: str) -> Contract:
     """
     sec_type, symbol, exchange, currency, *rest = [unquote(part) for part in name.split("-")]
     contract = Contract(secType=sec_type, symbol=symbol, exchange=exchange, currency=currency)
-    if rest:
+    terms = _TERMS.get(sec_type, 0)
+    if terms:
         contract.lastTradeDateOrContractMonth = rest[0]
-    if len(rest) == 3:
+        contract.tradingClass = rest[terms] if len(rest) > terms else ""
+    if terms == 3:
         contract.strike, contract.right = float(rest[1]), rest[2]
     return contract

@@ -6,9 +6,9 @@ A dataset is added here by one entry in `DATASETS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ibkit.errors import IbkitError
 
@@ -165,7 +165,13 @@ class Dataset:
     outranked : str or None
         A boolean column: a row where it is true never replaces one where it is false.
     version : int
-        Of the schema; a change of columns rewrites the dataset as a whole.
+        Of the schema; a change of columns adds one. Files of an older version are read as if
+        they were of this one (`upgrades`) and become it when they are written again.
+    row_group : int
+        The most rows a row group has: small where readers want one contract of many.
+    upgrades : mapping of int to mapping
+        What a file of that version says otherwise: its name of a column, by ours. A column
+        that it lacks is null, or the constant given as ``("=", value)``.
     """
 
     name: str
@@ -176,6 +182,11 @@ class Dataset:
     partition: str = "instrument"
     outranked: str | None = None
     version: int = 1
+    row_group: int = 131_072
+    upgrades: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.version))
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -245,6 +256,212 @@ GAPS: Final = Dataset(
     grain="all",
 )
 
+
+def _prices(*names: str) -> tuple[Column, ...]:
+    """Return prices: any number, null where there is none."""
+    return tuple(Column(name, "double") for name in names)
+
+
+def _sizes(*names: str) -> tuple[Column, ...]:
+    """Return quantities: not below zero, -1 where IB has none."""
+    return tuple(Column(name, "double", unknown=-1.0, signed=False) for name in names)
+
+
+def _texts(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "string") for name in names)
+
+
+def _whole(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "int64") for name in names)
+
+
+def _flags(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "bool") for name in names)
+
+
+RECEIVED: Final = Column("received", "timestamp[us, tz=UTC]", "origin")
+# a tick has no number of its own at IB: the recorder that heard it counts. Rows of the past are
+# of the recorder "history", counted within their second, and replace whole seconds
+TICK_KEY: Final = (
+    Column("recorder", "string", "key", required=True),
+    Column("seq", "int64", "key", required=True, signed=False),
+    Column("delayed", "bool", required=True),
+    RECEIVED,
+    *ORIGIN,
+)
+TRADES: Final = Dataset(
+    "trades",
+    (
+        TS,
+        Column("price", "double", required=True),
+        *_sizes("size"),
+        *_texts("exchange", "conditions"),
+        *_flags("past_limit", "unreported"),
+        *TICK_KEY,
+    ),
+    key=("recorder", "ts", "seq"),
+    series=("recorder",),
+    grain="date",
+)
+QUOTES: Final = Dataset(
+    "quotes",
+    (
+        TS,
+        *_prices("bid", "ask"),
+        *_sizes("bid_size", "ask_size"),
+        *_flags("bid_past_low", "ask_past_high"),
+        *TICK_KEY,
+    ),
+    key=("recorder", "ts", "seq"),
+    series=("recorder",),
+    grain="date",
+)
+
+CONTRACT_KEY: Final = (
+    Column("expiry", "string", "key", required=True),
+    Column("strike", "double", "key", required=True, signed=False),
+    Column("right", "string", "key", required=True),
+    Column("trading_class", "string", "key", required=True),
+)
+OPTION_CHAIN: Final = Dataset(
+    "option_chain",
+    (
+        TS,
+        *CONTRACT_KEY,
+        *_prices("bid", "ask", "last"),
+        *_sizes("bid_size", "ask_size", "last_size", "volume", "open_interest"),
+        *_prices("bid_iv", "ask_iv", "last_iv", "model_iv", "model_price"),
+        *_prices("delta", "gamma", "vega", "theta", "underlying_price"),
+        Column("delayed", "bool", required=True),
+        RECEIVED,
+        *ORIGIN,
+    ),
+    key=("expiry", "strike", "right", "trading_class", "ts"),
+    series=(),
+    grain="date",
+    partition="underlying",
+    outranked="delayed",
+    row_group=8_192,
+)
+
+
+def _option_bars(size: BarSize) -> Dataset:
+    grain: Grain = "year" if not size.intraday else "month" if size.grain == "year" else "date"
+    return Dataset(
+        f"option_{size.dataset}",
+        (TS, *CONTRACT_KEY, *BAR_COLUMNS[1:]),
+        key=("expiry", "strike", "right", "trading_class", "what_to_show", "use_rth", "ts"),
+        series=(),
+        grain=grain,
+        partition="underlying",
+        outranked="delayed",
+        row_group=8_192,
+    )
+
+
+FILLS: Final = Dataset(
+    "fills",
+    (
+        TS,
+        Column("exec_id", "string", "key", required=True),
+        *_texts("account", "order_ref", "action"),
+        *_sizes("quantity"),
+        *_prices("price"),
+        *_texts("exchange"),
+        *_prices("commission", "realized_pnl"),
+        *_texts("commission_currency"),
+        *_whole("order_id", "perm_id", "client_id", "liquidity"),
+        *ORIGIN,
+    ),
+    key=("ts", "exec_id"),
+    series=(),
+    grain="year",
+)
+ORDERS: Final = Dataset(
+    "orders",
+    (
+        TS,
+        Column("client_id", "int64", "key", required=True),
+        Column("order_id", "int64", "key", required=True),
+        *_whole("perm_id"),
+        *_texts("account", "order_ref", "action"),
+        *_sizes("quantity"),
+        *_texts("order_type", "tif"),
+        *_prices("limit_price", "stop_price"),
+        *_texts("status"),
+        *_sizes("filled", "remaining"),
+        *_prices("average_price"),
+        *_texts("reason"),
+        *ORIGIN,
+    ),
+    key=("ts", "client_id", "order_id"),
+    series=(),
+    grain="year",
+)
+ACCOUNT_VALUES: Final = Dataset(
+    "account_values",
+    (
+        TS,
+        Column("tag", "string", "key", required=True),
+        Column("currency", "string", "key", required=True),
+        *_texts("value"),
+        *_prices("number"),
+        *ORIGIN,
+    ),
+    key=("tag", "currency", "ts"),
+    series=(),
+    grain="month",
+    partition="account",
+)
+EVENTS: Final = Dataset(
+    "events",
+    (
+        # what the event says, not who it is: a date that is moved is the same event
+        Column("ts", "timestamp[us, tz=UTC]", required=True),
+        Column("kind", "string", "key", required=True),
+        Column("event_key", "string", "key", required=True),
+        *_texts("status", "time_of_day", "fiscal_year", "quarter"),
+        *_prices("amount", "estimate"),
+        *_texts("currency", "detail"),
+        RECEIVED,
+        *ORIGIN,
+    ),
+    key=("kind", "event_key"),
+    series=(),
+    grain="all",
+)
+CONTRACTS: Final = Dataset(
+    "contracts",
+    (
+        TS,
+        *_texts("symbol", "sec_type", "exchange", "primary_exchange", "currency"),
+        *_texts("local_symbol", "trading_class", "expiry"),
+        *_prices("strike"),
+        *_texts("right", "multiplier"),
+        *_prices("min_tick"),
+        *_texts("long_name", "time_zone", "market_rule_ids", "detail"),
+        *ORIGIN,
+    ),
+    key=("ts",),
+    series=(),
+    grain="all",
+)
+
 DATASETS: Final[Mapping[str, Dataset]] = MappingProxyType(
-    {dataset.name: dataset for dataset in (*map(_bars, BAR_SIZES.values()), GAPS)}
+    {
+        dataset.name: dataset
+        for dataset in (
+            *map(_bars, BAR_SIZES.values()),
+            TRADES,
+            QUOTES,
+            OPTION_CHAIN,
+            *map(_option_bars, BAR_SIZES.values()),
+            FILLS,
+            ORDERS,
+            ACCOUNT_VALUES,
+            EVENTS,
+            CONTRACTS,
+            GAPS,
+        )
+    }
 )

@@ -7,10 +7,10 @@ variables over it; validated, frozen, and passed on by hand. Nothing reads them 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from ibkit.errors import SettingsError, UnknownProfileError
+from ibkit.schema import DATASETS
 
 FILE: Final = "ibkit.toml"
 Kind = Literal["sim", "paper", "live"]
@@ -80,6 +81,70 @@ class ProfileTables(BaseModel):
     live: ProfileTable = ProfileTable()
 
 
+class Quality(BaseModel):
+    """What one `[quality.<dataset>]` table may say: limits that ``ibkit store check`` holds.
+
+    Attributes
+    ----------
+    gap_share : float
+        Missing bars, as a share of those that should be there.
+    longest_gap : int
+        In bars.
+    stale_days : float
+        Age of the last row.
+    outliers : int
+        Jumps that the next bar takes back.
+    zero_volume_run : int
+        Bars in a row without a trade.
+    wap_outside : int
+        Bars whose average price lies outside of them.
+    disagreements : int
+        Bars that do not hold the smaller bars of their time.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gap_share: float | None = Field(default=None, ge=0, le=1)
+    longest_gap: int | None = Field(default=None, ge=0)
+    stale_days: float | None = Field(default=None, ge=0)
+    outliers: int | None = Field(default=None, ge=0)
+    zero_volume_run: int | None = Field(default=None, ge=0)
+    wap_outside: int | None = Field(default=None, ge=0)
+    disagreements: int | None = Field(default=None, ge=0)
+
+
+def _known_dataset(name: str) -> str:
+    if name not in DATASETS:
+        raise ValueError(f"there is no dataset {name!r}; bars of one minute are 'bars_1min'")
+    return name
+
+
+class StoreTable(BaseModel):
+    """What the `[store]` table may say.
+
+    Attributes
+    ----------
+    url : str
+        ``"s3://bucket/prefix"`` for stores in a bucket; a profile adds its name. Empty: folders.
+    options : dict
+        Of the bucket: ``endpoint``, ``region``, …; keys are better in ``AWS_*`` variables.
+    audit : {"off", "writes", "all"}
+        What of reading and writing is told in ``meta/audit``.
+    encrypted : tuple of str
+        Datasets that are never written plain.
+    secrets : Path or None
+        A folder of keys; without it the environment and the keyring are asked alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(default="", pattern=r"^$|^[a-z0-9]+://.+")
+    options: dict[str, str] = Field(default_factory=dict)
+    audit: Literal["off", "writes", "all"] = "off"
+    encrypted: tuple[Annotated[str, AfterValidator(_known_dataset)], ...] = ()
+    secrets: Path | None = None
+
+
 # IB Gateway's own ports; TWS listens on 7497 (paper) and 7496 (live)
 DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "sim": {"kind": "sim", "port": 0, "trading": True},
@@ -97,6 +162,10 @@ class Settings(BaseSettings):
         The data root, relative to the workspace; each profile has a folder of its own in it.
     profiles : ProfileTables
         Overrides of the built-in profiles.
+    quality : dict of str to Quality
+        By dataset, how good stored rows must be.
+    store : StoreTable
+        Where stores lie if not in folders, and who may look into them.
     workspace : Path
         The folder of the `ibkit.toml` that was found.
     """
@@ -107,6 +176,10 @@ class Settings(BaseSettings):
 
     data: Path = Path("data")
     profiles: ProfileTables = ProfileTables()
+    quality: dict[Annotated[str, AfterValidator(_known_dataset)], Quality] = Field(
+        default_factory=dict
+    )
+    store: StoreTable = StoreTable()
     workspace: Path = Field(default=Path(), exclude=True)
 
     def profile(self, name: str, **overrides: Any) -> Profile:
@@ -132,6 +205,10 @@ class Settings(BaseSettings):
             return Profile(name=name, **{**DEFAULTS[name], **table, **given})
         except ValidationError as error:
             raise SettingsError(_problems(error), f"profile {name!r}") from error
+
+    def limits(self) -> dict[str, dict[str, float]]:
+        """Return the limits of quality that are set, by dataset and metric."""
+        return {name: table.model_dump(exclude_none=True) for name, table in self.quality.items()}
 
     def root(self, profile: str) -> Path:
         """Return the store's root of a profile: profiles never share one."""

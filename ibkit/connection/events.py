@@ -131,6 +131,20 @@ class QuoteSeen:
     last: float
 
 
+@dataclass(frozen=True, slots=True)
+class QualityBreached:
+    """Stored rows are worse than ``[quality.<dataset>]`` of the settings allows."""
+
+    ts: datetime
+    dataset: str
+    instrument: str
+    what_to_show: str
+    use_rth: bool | None
+    metric: str
+    value: float
+    limit: float
+
+
 Payload = (
     StateChanged
     | OrderChanged
@@ -141,6 +155,7 @@ Payload = (
     | RiskRefused
     | Notice
     | QuoteSeen
+    | QualityBreached
 )
 
 
@@ -149,7 +164,7 @@ class Events:
 
     Attributes
     ----------
-    state, order, fill, position, account, gap, risk, notice, quote : eventkit.Event
+    state, order, fill, position, account, gap, risk, notice, quote, quality : eventkit.Event
         Each emits one payload of the class of its name in `ibkit.connection.events`.
     dropped : int
         Payloads that were thrown away because the handlers were too slow.
@@ -171,6 +186,7 @@ class Events:
         "risk",
         "notice",
         "quote",
+        "quality",
     )
 
     def __init__(self) -> None:
@@ -183,6 +199,7 @@ class Events:
         self.risk = Event("risk")
         self.notice = Event("notice")
         self.quote = Event("quote")
+        self.quality = Event("quality")
         self.dropped = self.failed = 0
         for topic in self.TOPICS:
             getattr(self, topic).error_event += self._on_failure

@@ -29,6 +29,7 @@ from ibkit.errors import (
     RequestTimeoutError,
 )
 from ibkit.log import get_logger
+from ibkit.metrics import CONNECTIONS, REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -167,8 +168,10 @@ class Link:
             await self._sync()
             self._check_unbroken()
         except BaseException as error:
+            CONNECTIONS.labels(type(error).__name__).inc()
             await self._drop(str(error).partition("\n")[0] or type(error).__name__)
             raise
+        CONNECTIONS.labels("ready").inc()
         self.since = clock.now()
         self._become("ready")
         self.ib.connectedEvent.emit()
@@ -215,9 +218,16 @@ class Link:
         if not usable or self._lost is None:
             raise NotConnectedError(self.state, name)
         patience = self.profile.timeout_s if timeout_s is None else timeout_s
-        return await self._requests.ask(
-            name, call, lost=self._lost, timeout_s=patience, contract=contract
-        )
+        outcome = "answer"
+        try:
+            return await self._requests.ask(
+                name, call, lost=self._lost, timeout_s=patience, contract=contract
+            )
+        except BaseException as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            REQUESTS.labels(name, outcome).inc()
 
     def add_recovery(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Register a step to run, in order of registration, after a reconnect and before ready."""

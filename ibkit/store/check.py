@@ -37,14 +37,15 @@ def check_rows(table: pa.Table, dataset: Dataset) -> None:
     """
     failures = [
         (what, len(rows), text(table, rows, names))
-        for what, mask, names in _faults(table, dataset)
+        for what, mask, names in faults(table, dataset)
         if len(rows := np.flatnonzero(mask))
     ]
     if failures:
         raise InvalidRowsError(dataset.name, failures)
 
 
-def _faults(table: pa.Table, dataset: Dataset) -> Iterator[Fault]:
+def faults(table: pa.Table, dataset: Dataset) -> Iterator[Fault]:
+    """Yield each rule with the rows that break it, if any, and the columns that show it."""
     yield from _columns(table, dataset)
     if {"open", "high", "low", "close"} <= set(dataset.names):
         yield from _prices(table)

@@ -14,6 +14,8 @@ from ibkit.store.journal import moment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import pyarrow as pa
+
     from ibkit.store.table import Table
 
 TYPES: Final = {
@@ -34,6 +36,14 @@ TYPES: Final = {
 class _Series:
     runs: list[files.Run] = field(default_factory=list)
     bytes: float = 0.0
+    live: tuple[int, int, int] | None = None  # rows, first, last, where a stream is appending
+
+    def extent(self) -> tuple[int, int, int] | None:
+        """Return how many rows there are, the first and the last ``ts``; None: no rows."""
+        if self.live is not None or not self.runs:
+            return self.live
+        rows = sum(run.rows for run in self.runs)
+        return rows, min(run.first for run in self.runs), max(run.last for run in self.runs)
 
 
 def frame(tables: Sequence[Table]) -> pd.DataFrame:
@@ -44,17 +54,32 @@ def frame(tables: Sequence[Table]) -> pd.DataFrame:
 
 def _rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
     found: dict[tuple[Any, ...], _Series] = {}
+    tail = table.fresh(slug)
+    for key in set() if tail is None else _keys(table, tail.rows):
+        found[key] = _Series(live=_live(table, slug, key))
     for commit in table.log(slug):
         if commit.span is not None and commit.series:
             found.setdefault(_key(table, commit.series), _Series())
     for code in table.stored(slug):
         path = table.part(slug, code)
-        footer = files.read_footer(path, table.dataset)
+        footer = files.read_footer(path, table.dataset, door=table.door)
         for run in footer.runs if footer else ():
             series = found.setdefault(run.series, _Series())
             series.runs.append(run)
-            series.bytes += path.stat().st_size * run.rows / footer.rows if footer else 0
+            series.bytes += table.door.medium.size(path) * run.rows / footer.rows if footer else 0
     return [_row(table, slug, key, series) for key, series in sorted(found.items())]
+
+
+def _keys(table: Table, rows: pa.Table) -> set[tuple[Any, ...]]:
+    names = list(table.dataset.series)
+    return {tuple(row[name] for name in names) for row in rows.select(names).to_pylist()}
+
+
+def _live(table: Table, slug: str, key: tuple[Any, ...]) -> tuple[int, int, int]:
+    """Return the extent of a series of which no file has all rows yet."""
+    series = key or None
+    ts = files.microseconds(table.read(slug, None, None, columns=["ts"], series=series)["ts"])
+    return len(ts), int(ts.min()), int(ts.max())
 
 
 def _key(table: Table, series: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -64,13 +89,14 @@ def _key(table: Table, series: Mapping[str, Any]) -> tuple[Any, ...]:
 def _row(table: Table, slug: str, key: tuple[Any, ...], series: _Series) -> dict[str, Any]:
     named = dict(zip(table.dataset.series, key, strict=True))
     answered = table.answered(slug, named, *ALWAYS)
+    rows, first, last = series.extent() or (0, None, None)
     return {
         "dataset": table.dataset.name,
         "instrument": slug,
         **named,
-        "first": moment(min(run.first for run in series.runs)) if series.runs else pd.NaT,
-        "last": moment(max(run.last for run in series.runs)) if series.runs else pd.NaT,
-        "rows": sum(run.rows for run in series.runs),
+        "first": pd.NaT if first is None else moment(first),
+        "last": pd.NaT if last is None else moment(last),
+        "rows": rows,
         "files": len(series.runs),
         "bytes": round(series.bytes),
         "spans": [(moment(start), moment(end)) for start, end in spans.union(answered)],

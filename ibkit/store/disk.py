@@ -6,6 +6,7 @@ Not here: what the bytes mean. Every refusal of the file system leaves as `Store
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -47,7 +48,7 @@ def replace(path: Path, content: bytes, *, tmp: Path, keep: Path | None = None) 
     make_folder(path.parent)
     unfinished = tmp / f"{os.getpid()}-{uuid4().hex}"
     try:
-        write_synced(unfinished, content)
+        write_synced(unfinished, content, like=path.parent)
         if keep is not None:
             link(path, keep)
         with access(path, "a data file"):
@@ -56,24 +57,61 @@ def replace(path: Path, content: bytes, *, tmp: Path, keep: Path | None = None) 
         with suppress(OSError):
             unfinished.unlink()
         raise
+    # both names are synced before anybody is told; one after the other, since what the first sync
+    # brings to the disk the second finds there
     sync_folder(path.parent)
+    if keep is not None:
+        sync_folder(keep.parent)
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file, and return when it is on the disk."""
+def write_synced(path: Path, content: bytes, *, like: Path | None = None) -> None:
+    """Write a new file, and return when it is on the disk; it takes its mode from a folder."""
     with access(path, "an unfinished file"), path.open("xb", buffering=0) as file:
         view = memoryview(content)
         while view:
             view = view[file.write(view) :]
+        _take_mode(file.fileno(), like or path.parent)
         os.fsync(file.fileno())
 
 
+def _take_mode(descriptor: int, folder: Path) -> None:
+    """Let a new file be read and written by those who may do so in `folder`."""
+    mode = inherited(folder)
+    if mode is not None:
+        with suppress(PermissionError):  # somebody else made it first
+            os.fchmod(descriptor, mode & 0o666)
+
+
+def inherited(folder: Path) -> int | None:
+    """Return the mode that folders made in `folder` take; None where anybody may write."""
+    mode = folder.stat().st_mode & 0o3777
+    return None if mode & 0o002 else mode
+
+
+def create(path: Path, content: bytes, *, tmp: Path) -> bool:
+    """Put `content` at `path` unless a file is there, durably and in one step; say if it was."""
+    make_folder(tmp)
+    make_folder(path.parent)
+    unfinished = tmp / f"{os.getpid()}-{uuid4().hex}"
+    try:
+        write_synced(unfinished, content, like=path.parent)
+        with access(path, "a new file"):
+            path.hardlink_to(unfinished)  # a link never overwrites
+    except StoreAccessError as error:
+        if isinstance(error.__cause__, FileExistsError):
+            return False
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
 def link(path: Path, keep: Path) -> None:
-    """Keep the file at `path` under a second name; a link left by a killed writer is the same."""
+    """Keep the file at `path` under a second name, not synced; a killed writer's is as good."""
     make_folder(keep.parent)
     with access(keep, "a second name of a file"), suppress(FileExistsError):
         keep.hardlink_to(path)
-    sync_folder(keep.parent)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -86,6 +124,8 @@ def append_line(path: Path, line: bytes) -> None:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             content = (b"\n" if torn else b"") + line + b"\n"
+            if size == 0:
+                _take_mode(descriptor, path.parent)
             if os.write(descriptor, content) != len(content):
                 raise OSError(None, "the line was written in part; is the disk full?")
             os.fdatasync(descriptor)
@@ -138,7 +178,15 @@ def make_folder(path: Path) -> None:
         return
     make_folder(path.parent)
     with access(path, "a folder of the store"):
-        path.mkdir(exist_ok=True)
+        mode = inherited(path.parent)
+        try:
+            path.mkdir()
+        except FileExistsError:  # another writer's; the mode is, too
+            if not path.is_dir():
+                raise
+        else:
+            if mode is not None:
+                path.chmod(mode)
     sync_folder(path.parent)
 
 
@@ -159,7 +207,7 @@ def sweep(tmp: Path) -> int:
         with suppress(OSError, ValueError):
             old = clock.now().timestamp() - leftover.stat().st_mtime > STALE_S
             if old and not _alive(int(leftover.name.partition("-")[0])):
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
                 removed += 1
     return removed
 

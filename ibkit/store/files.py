@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,15 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ibkit.errors import CorruptFileError, StoreAccessError, StoreError
+from ibkit.errors import CorruptFileError, StoreAccessError, StoreError, TamperedFileError
+from ibkit.store.medium import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ibkit.schema import Column, Dataset
+    from ibkit.store.medium import Door
 
-ROW_GROUP: Final = 131_072
 TYPES: Final = {
     "timestamp[us, tz=UTC]": pa.timestamp("us", "UTC"),
     "double": pa.float64(),
@@ -78,11 +79,23 @@ def schema(dataset: Dataset) -> pa.Schema:
 
 def empty(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
     """Return an empty table of some columns of a dataset."""
-    return pa.schema([schema(dataset).field(name) for name in columns]).empty_table()
+    return _part_of_schema(dataset, tuple(columns)).empty_table()
+
+
+@lru_cache(maxsize=512)
+def _part_of_schema(dataset: Dataset, columns: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([schema(dataset).field(name) for name in columns])
 
 
 def encode(
-    table: pa.Table, dataset: Dataset, starts: Sequence[int], commit_id: int, altered: int = 0
+    table: pa.Table,
+    dataset: Dataset,
+    starts: Sequence[int],
+    commit_id: int,
+    altered: int = 0,
+    *,
+    keys: Any = None,
+    place: str = "",
 ) -> bytes:
     """Return `table` as the bytes of a Parquet file.
 
@@ -96,21 +109,29 @@ def encode(
         The row where each series begins.
     commit_id, altered : int
         The commit that writes this file, and the last one that did more than add rows.
+    keys : pyarrow FileEncryptionProperties, optional
+        To encrypt the file.
+    place : str
+        ``slug/period``: signed into an encrypted file, so that it cannot stand in for another.
     """
     sink = pa.BufferOutputStream()
     edges = [*starts, table.num_rows]
     runs: list[Run] = []
     group = 0
-    with pq.ParquetWriter(sink, schema(dataset), **_options(dataset)) as writer:
+    with pq.ParquetWriter(
+        sink, schema(dataset), encryption_properties=keys, **_options(dataset)
+    ) as writer:
         for start, end in pairwise(edges):
             part = table.slice(start, end - start)
-            writer.write_table(part, row_group_size=ROW_GROUP)
-            after = group + -(-part.num_rows // ROW_GROUP)
+            writer.write_table(part, row_group_size=dataset.row_group)
+            after = group + -(-part.num_rows // dataset.row_group)
             runs.append(_run(part, dataset, (group, after)))
             group = after
         head = (dataset.name, dataset.version, commit_id, altered, table.num_rows)
         footer = Footer(*head, tuple(runs))
         writer.add_key_value_metadata({"ibkit": json.dumps(asdict(footer))})
+        if keys is not None:
+            writer.add_key_value_metadata({"ibkit.place": place})
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
@@ -147,6 +168,8 @@ def read(
     dataset: Dataset,
     columns: Sequence[str] | None = None,
     series: tuple[Any, ...] | None = None,
+    *,
+    door: Door = PLAIN,
 ) -> pa.Table | None:
     """Return the rows of one file, of one series if asked for; None where there is no file.
 
@@ -157,56 +180,98 @@ def read(
     StoreAccessError
         The file system refuses it.
     """
-    with _opened(path) as file:
+    with opened(path, door) as file:
         if file is None:
             return None
-        runs = [run for run in _footer(file, dataset).runs if series in (None, run.series)]
+        footer = _footer(file, dataset)
+        runs = [run for run in footer.runs if series in (None, run.series)]
         groups = [group for run in runs for group in range(*run.groups)]
-        table = file.read_row_groups(groups, columns, use_threads=False)
+        if footer.version == dataset.version:
+            table = file.read_row_groups(groups, columns, use_threads=False)
+        else:
+            names = columns or dataset.names
+            table = _upgraded(file, groups, dataset, names, footer.version)
         _check_shape(table, dataset, columns, sum(run.rows for run in runs))
         return table
+
+
+def _upgraded(
+    file: Any, groups: Sequence[int], dataset: Dataset, names: Sequence[str], version: int
+) -> pa.Table:
+    """Return the rows of a file of an older version as the dataset's present columns."""
+    changes = dataset.upgrades[version]
+    there = file.schema_arrow.names
+    old = {name: changes.get(name, name) for name in names}
+    found = file.read_row_groups(groups, [name for name in there if name in {*old.values()}])
+    rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+    wanted = empty(dataset, names).schema
+
+    def column(field: pa.Field) -> Any:
+        origin = old[field.name]
+        if not isinstance(origin, str):  # ("=", value)
+            return pa.repeat(pa.scalar(origin[1], field.type), rows)
+        if origin not in there:
+            return pa.nulls(rows, field.type)
+        return found[origin].cast(field.type)
+
+    return pa.Table.from_arrays([column(field) for field in wanted], schema=wanted)
 
 
 def _check_shape(
     table: pa.Table, dataset: Dataset, columns: Sequence[str] | None, rows: int
 ) -> None:
     """Raise if the part of the footer that no checksum covers was damaged."""
-    wanted = empty(dataset, columns or dataset.names).schema
+    wanted = _part_of_schema(dataset, tuple(columns or dataset.names))
     if not table.schema.equals(wanted):
         raise ValueError(f"its columns are not those of {dataset.name}")
     if table.num_rows != rows:
         raise ValueError(f"it has {table.num_rows} rows where its footer says {rows}")
 
 
-def read_footer(path: Path, dataset: Dataset) -> Footer | None:
+def read_footer(path: Path, dataset: Dataset, *, door: Door = PLAIN) -> Footer | None:
     """Return what a file says about itself; None where there is no file. Errors as in `read`."""
-    with _opened(path) as file:
+    with opened(path, door) as file:
         return None if file is None else _footer(file, dataset)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, door: Door) -> Iterator[Any]:
+    """Open a Parquet file for the length of the block; None where there is none. Errors: `read`."""
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        file = door.open(path)
     except FileNotFoundError:
         yield None
         return
     except DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(door, path, error) from error
     try:
+        _check_place(file, path)
         yield file
     except DAMAGE as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(door, path, error) from error
     finally:
         file.close()
 
 
-def _unreadable(path: Path, error: Exception) -> StoreError:
+def _check_place(file: Any, path: Path) -> None:
+    """Raise if an encrypted file lies where it was not written."""
+    found = (file.metadata.metadata or {}).get(b"ibkit.place")
+    if found is None:
+        return
+    slug, _, label = found.decode().partition("/")
+    folders = {part.partition("=")[2] or part for part in path.parts} | {*path.parts}
+    if slug not in folders or (label and label not in folders):
+        raise ValueError(f"it was written as {slug} {label}, and put here")
+
+
+def _unreadable(door: Door, name: Path, error: Exception) -> StoreError:
     """Return whose fault it is: the file system's, which has a number for it, or the file's."""
+    path = door.medium.show(name)
     if isinstance(error, OSError) and error.errno is not None:
         return StoreAccessError(path, f"a data file: {error.strerror}")
     lines = str(error).strip().splitlines()
-    return CorruptFileError(path, lines[0] if lines else type(error).__name__)
+    kind = TamperedFileError if door.encrypted else CorruptFileError
+    return kind(path, lines[0] if lines else type(error).__name__)
 
 
 def _footer(file: Any, dataset: Dataset) -> Footer:
@@ -219,7 +284,8 @@ def _footer(file: Any, dataset: Dataset) -> Footer:
         for run in facts.pop("runs")
     )
     footer = Footer(runs=runs, **facts)
-    if (footer.dataset, footer.version) != (dataset.name, dataset.version):
+    known = (dataset.version, *dataset.upgrades)
+    if footer.dataset != dataset.name or footer.version not in known:
         raise ValueError(
             f"it is of {footer.dataset} version {footer.version}, "
             f"not of {dataset.name} version {dataset.version}"

@@ -5,8 +5,13 @@ Not here: checks of the rows; they are the same for every write.
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 import pyarrow as pa
@@ -17,36 +22,184 @@ from ibkit.store import disk
 from ibkit.store.frames import BAR_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ibkit.store.journal import Commit
 
 OFFSET: Final = r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$"  # how an ISO time with a zone ends
+CHUNK: Final = 1_000_000  # rows in memory at a time
+DAY_S: Final = 86_400
 # what others call the start of a bar
 TIMES: Final = ("ts", "date", "datetime", "time", "timestamp")
 
 
-def load(
-    data: pd.DataFrame | Path | str, *, columns: Mapping[str, str] | None, zone: str | None
-) -> tuple[pd.DataFrame, str]:
-    """Return the bars with our names and a zone, and the word for where they come from."""
-    if isinstance(data, pd.DataFrame):
-        frame, origin = data, "import"
-    else:
-        path = Path(data)
-        frame, origin = _read(path), f"import:{path.name}"
-    renamed = _renamed(_flat(frame), columns)
-    renamed["ts"] = _times(renamed["ts"], zone)
-    return renamed, origin
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is imported, and how it is to be understood.
+
+    Attributes
+    ----------
+    data : DataFrame or Path
+        The bars, or the file they are in.
+    columns : mapping or None
+        Their names to ours.
+    zone : str or None
+        Of times that have none.
+    shift_s : int
+        Seconds from their label of a bar back to its start.
+    volume_unit : float
+        Units of ours in one of theirs.
+    """
+
+    data: pd.DataFrame | Path
+    columns: Mapping[str, str] | None = None
+    zone: str | None = None
+    shift_s: int = 0
+    volume_unit: float = 1.0
+
+    @property
+    def origin(self) -> str:
+        """The word for where the bars come from."""
+        return f"import:{self.data.name}" if isinstance(self.data, Path) else "import"
+
+    def chunks(self, rows: int = CHUNK) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Yield the bars as ours, with the number of the first row of each chunk.
+
+        Raises
+        ------
+        InvalidRowsError
+            A column is missing, or holds no times; rows count from the chunk's first.
+        StoreAccessError
+            The file cannot be read.
+        """
+        first = 0
+        for frame in self._raw(rows):
+            with counted_from(first):
+                ours = self._ours(_flat(frame))
+            yield first, ours
+            first += len(frame)
+
+    def _raw(self, rows: int) -> Iterator[pd.DataFrame]:
+        if isinstance(self.data, pd.DataFrame):
+            yield self.data
+            return
+        try:
+            with disk.access(self.data, "the file to import"):
+                yield from _read(self.data, rows)
+        except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise StoreAccessError(self.data, f"it is no CSV or Parquet file: {error}") from error
+
+    def _ours(self, frame: pd.DataFrame) -> pd.DataFrame:
+        renamed = _renamed(frame, self.columns)
+        times = _times(renamed["ts"], self.zone)
+        renamed["ts"] = times - pd.Timedelta(seconds=self.shift_s) if self.shift_s else times
+        if self.volume_unit != 1 and "volume" in renamed:
+            renamed["volume"] = renamed["volume"] * self.volume_unit
+        return renamed
 
 
-def _read(path: Path) -> pd.DataFrame:
+def source(
+    data: pd.DataFrame | Path | str,
+    seconds: int,
+    *,
+    columns: Mapping[str, str] | None,
+    zone: str | None,
+    label: Literal["start", "end"],
+    volume_unit: float,
+) -> Source:
+    """Return a source, its options checked; `seconds` is the length of a bar.
+
+    Raises
+    ------
+    ValueError
+        An option makes no sense.
+    """
+    if label not in ("start", "end"):
+        raise ValueError(f"a bar is labelled by its 'start' or its 'end', not by {label!r}")
+    if label == "end" and seconds >= DAY_S:
+        raise ValueError("bars of a day and more are dated by their session, not by its end")
+    if not (volume_unit > 0 and math.isfinite(volume_unit)):
+        raise ValueError(f"the unit of the volume is a number above 0, not {volume_unit!r}")
+    path = data if isinstance(data, pd.DataFrame) else Path(data)
+    return Source(path, columns, zone, seconds if label == "end" else 0, volume_unit)
+
+
+@contextmanager
+def counted_from(first: int) -> Iterator[None]:
+    """Say in an error of the block where its row 0 is in the file."""
     try:
-        with disk.access(path, "the file to import"):
-            if path.suffix == ".parquet":
-                frame: pd.DataFrame = pq.read_table(path).to_pandas()
-                return frame
-            return pd.read_csv(path)
-    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise StoreAccessError(path, f"it is no CSV or Parquet file: {error}") from error
+        yield
+    except InvalidRowsError as error:
+        if not first:
+            raise
+        told = [
+            (what, n, f"counted from row {first:,}: {words}") for what, n, words in error.failures
+        ]
+        raise InvalidRowsError(error.dataset, told) from error
+
+
+def run(
+    found: Source,
+    check: Callable[[pd.DataFrame], None],
+    put: Callable[[pd.DataFrame], Commit],
+    *,
+    progress: bool,
+) -> Commit:
+    """Put every chunk, after all were checked; return one commit that counts them all."""
+    chunks = found.chunks()
+    kept = list(islice(chunks, 2))
+    if not any(len(frame) for _, frame in kept):
+        raise InvalidRowsError("bars", [("there are no rows", 0, "nothing but a head")])
+    if len(kept) > 1:  # of a single one, writing is the check
+        for first, frame in _shown(found.chunks(), "checked", progress=progress):
+            with counted_from(first):
+                check(frame)
+        chunks = found.chunks()
+        kept = []
+    commits = []
+    for first, frame in _shown(chain(kept, chunks), "written", progress=progress):
+        with counted_from(first):
+            commits.append(put(frame))
+    return _sum(commits)
+
+
+def _shown(
+    chunks: Iterable[tuple[int, pd.DataFrame]], what: str, *, progress: bool
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    from tqdm.auto import tqdm
+
+    with tqdm(unit=" rows", unit_scale=True, desc=what, disable=not progress) as bar:
+        for first, frame in chunks:
+            yield first, frame
+            bar.update(len(frame))
+
+
+def _sum(commits: Sequence[Commit]) -> Commit:
+    told = [one for one in commits if one.operation != "none"] or [*commits]
+    counts = ("rows_in", "rows_added", "rows_changed", "rows_removed", "rows_set_aside")
+    totals = {name: sum(getattr(one, name) for one in commits) for name in counts}
+    return replace(told[-1], **totals)
+
+
+def _read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow
+            for batch in file.iter_batches(rows):
+                yield (
+                    pa.Table.from_batches([batch])
+                    .replace_schema_metadata(names.metadata)
+                    .to_pandas()
+                )
+        return
+    if path.suffix in (".arrow", ".feather"):
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+            for first in range(0, max(table.num_rows, 1), rows):
+                yield table.slice(first, rows).to_pandas()
+        return
+    with pd.read_csv(path, chunksize=rows) as reader:
+        yield from reader
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -91,9 +244,29 @@ def _times(column: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
             raise _no_times(
                 column, "no time zone; say theirs with zone=, 'America/New_York' or 'UTC'"
             )
-        times = times.dt.tz_localize(zone)
+        times = _localized(times, column, zone)
     utc: pd.Series[Any] = times.dt.tz_convert("UTC").dt.as_unit("us")
     return utc
+
+
+def _localized(times: pd.Series[Any], column: pd.Series[Any], zone: str) -> pd.Series[Any]:
+    """Return times of a zone; the hour that autumn has twice is told apart by its order."""
+    try:
+        known = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise _no_times(column, f"there is no time zone {zone!r}") from error
+    try:
+        found: pd.Series[Any] = times.dt.tz_localize(known)
+    except ValueError:
+        pass
+    else:
+        return found
+    try:
+        found = times.dt.tz_localize(known, ambiguous="infer")
+    except ValueError as error:
+        words = f"not in {zone}: {error}; give them with their offset, or in UTC"
+        raise _no_times(column, words) from error
+    return found
 
 
 def _parsed(column: pd.Series[Any]) -> pd.Series[Any]:

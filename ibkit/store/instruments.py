@@ -33,7 +33,14 @@ def slug(instrument: Any) -> str:
     ValueError
         It is not; the message says what is missing.
     """
+    if is_account(instrument):
+        return str(instrument)
     return naming.slug(contract_of(instrument))
+
+
+def is_account(instrument: Any) -> bool:
+    """Whether this is no instrument but an account: ``"ACCOUNT-DU1234567"``."""
+    return isinstance(instrument, str) and instrument.startswith("ACCOUNT-")
 
 
 def find(instrument: Any, table: Table) -> str:
@@ -44,6 +51,8 @@ def find(instrument: Any, table: Table) -> str:
     UnknownSeriesError
         Nothing stored fits, or more than one instrument does.
     """
+    if is_account(instrument):
+        return str(instrument)
     wanted = contract_of(instrument)
     if not wanted.symbol:
         raise UnknownSeriesError(

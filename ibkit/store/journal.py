@@ -14,14 +14,18 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ibkit.errors import CorruptFileError
-from ibkit.store import disk
+from ibkit.store.medium import LOCAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ibkit.store.medium import Medium
     from ibkit.store.spans import Span
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+Operation = Literal[
+    "upsert", "replace_range", "confirm_empty", "seal", "repair", "encrypt", "rotate_key", "none"
+]
 KEPT: Final = 512  # journals held in memory
 
 
@@ -60,8 +64,9 @@ class Commit:
         there was nothing to do.
     dataset, instrument : str
         Where.
-    operation : {"upsert", "replace_range", "confirm_empty", "none"}
-        What.
+    operation : str
+        What: upsert, replace_range, confirm_empty; seal (rows of a stream came from its segments
+        into the files); repair (a file was taken in, sorted, or struck off); or none.
     series : dict
         The head of the key that `span` speaks of: ``{"what_to_show": "TRADES", "use_rth": True}``.
     span : tuple of datetime or None
@@ -74,12 +79,20 @@ class Commit:
         One for each period that changed.
     versions : dict
         Of ibkit and pyarrow.
+    rows_set_aside : int
+        Rows handed in that went to quarantine instead.
+    range : tuple of datetime or None
+        The first and the last ``ts`` of the rows handed in.
+    who : str
+        The user, machine and process that wrote.
+    sealed : dict
+        How far each write-ahead segment is in the files from now on, in bytes.
     """
 
     commit_id: int
     dataset: str
     instrument: str
-    operation: Literal["upsert", "replace_range", "confirm_empty", "none"]
+    operation: Operation
     series: dict[str, Any] = field(default_factory=dict)
     span: tuple[datetime, datetime] | None = None
     rows_in: int = 0
@@ -90,6 +103,10 @@ class Commit:
     request: str = ""
     files: tuple[FileChange, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    rows_set_aside: int = 0
+    range: tuple[datetime, datetime] | None = None
+    who: str = ""
+    sealed: dict[str, int] = field(default_factory=dict)
 
     @property
     def at(self) -> datetime:
@@ -130,19 +147,20 @@ class Journals:
     Safe in threads. Between processes the caller's lock orders the appends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, medium: Medium = LOCAL) -> None:
+        self._medium = medium
         self._known: OrderedDict[Path, _Known] = OrderedDict()
         self._lock = Lock()
 
     def append(self, path: Path, commit: Commit) -> None:
         """Write `commit` as the journal's next line; it is on the disk when this returns."""
-        disk.append_line(path, to_line(commit))
+        self._medium.append(path, to_line(commit), f"{commit.commit_id:020d}")
 
     def read(self, path: Path) -> tuple[Commit, ...]:
         """Return all commits, oldest first; none where there is no journal."""
         with self._lock:
             known = self._known.pop(path, None)
-            self._known[path] = known = _read_on(path, known)
+            self._known[path] = known = _read_on(path, known, self._medium)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
             return known.commits
@@ -155,10 +173,10 @@ class _Known:
     commits: tuple[Commit, ...]
 
 
-def _read_on(path: Path, known: _Known | None) -> _Known:
+def _read_on(path: Path, known: _Known | None, medium: Medium) -> _Known:
     """Read what was appended since `known`."""
     known = known or _Known(0, 0, ())
-    inode, start, content = disk.read_on(path, "a journal", known.inode, known.offset)
+    inode, start, content = medium.read_on(path, "a journal", known.inode, known.offset)
     whole = content.rfind(b"\n") + 1
     fresh = [from_line(line, path) for line in content[:whole].split(b"\n") if line]
     before = known.commits if start else ()
@@ -168,25 +186,27 @@ def _read_on(path: Path, known: _Known | None) -> _Known:
 def to_line(commit: Commit) -> bytes:
     """Return a commit as one line of JSON, without its end."""
     facts = {"v": 1, "at": _iso(commit.at), **asdict(commit)}
-    if commit.span:
-        facts["span"] = [_iso(edge) for edge in commit.span]
+    for name in ("span", "range"):
+        if facts[name]:
+            facts[name] = [_iso(edge) for edge in facts[name]]
     return json.dumps(facts, separators=(",", ":")).encode()
 
 
 def from_line(line: bytes, path: Path) -> Commit | None:
-    """Return the commit of a line; None if the line was torn by a crash."""
+    """Return the commit of a line; None if the line was torn by a crash, or damaged since."""
     try:
         facts = json.loads(line)
-    except ValueError:
+        if facts.pop("v") != 1:
+            raise CorruptFileError(path, "it was written by a newer ibkit; update this one")
+        facts.pop("at")
+        facts["files"] = tuple(FileChange(**change) for change in facts["files"])
+        for name in ("span", "range"):
+            if facts.get(name):
+                start, end = map(datetime.fromisoformat, facts[name])
+                facts[name] = (start, end)
+        return Commit(**facts)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if facts.pop("v", None) != 1:
-        raise CorruptFileError(path, "it was written by a newer ibkit; update this one")
-    facts.pop("at")
-    facts["files"] = tuple(FileChange(**change) for change in facts["files"])
-    if facts["span"]:
-        start, end = map(datetime.fromisoformat, facts["span"])
-        facts["span"] = (start, end)
-    return Commit(**facts)
 
 
 def _iso(when: datetime) -> str:

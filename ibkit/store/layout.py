@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ibkit.schema import Dataset, Grain
 
 FORMAT: Final = 1
-SLUG: Final = re.compile(r"[A-Z]+(-[A-Za-z0-9._%]+){3,6}")
+SLUG: Final = re.compile(r"[A-Z]+(-[A-Za-z0-9._%]+){3,7}|ACCOUNT-[A-Za-z0-9]+")
 PART: Final = "part-0.parquet"
 UNITS: Final[dict[Grain, str]] = {"date": "D", "month": "M", "year": "Y"}
 
@@ -67,6 +67,14 @@ class Layout:
     def history(self, dataset: Dataset, slug: str, label: str, commit_id: int) -> Path:
         """Return where the file that `commit_id` wrote is kept once it is replaced."""
         return self.meta(dataset) / "history" / slug / label / f"{commit_id}.parquet"
+
+    def wal(self, dataset: Dataset) -> Path:
+        """Return the folder of the write-ahead segments of live streams."""
+        return self.meta(dataset) / "wal"
+
+    def quarantine(self, dataset: Dataset) -> Path:
+        """Return the folder of rows and files that were set aside."""
+        return self.meta(dataset) / "quarantine"
 
     def tmp(self, dataset: Dataset) -> Path:
         """Return the folder of files that are being written."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ibkit import clock
 from ibkit.errors import StoreBusyError
-from ibkit.store.disk import access, make_folder
+from ibkit.store.disk import access, inherited, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +42,18 @@ def exclusive(path: Path, timeout_s: float) -> Iterator[None]:
     with access(path, "the lock of an instrument"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
+        share_mode(descriptor, path.parent)
         _wait(descriptor, path, timeout_s)
         yield
     finally:
         os.close(descriptor)
+
+
+def share_mode(descriptor: int, folder: Path) -> None:
+    """Let whoever may write in `folder` take the lock, too; the one who made it says so."""
+    found, mode = os.fstat(descriptor), inherited(folder)
+    if mode is not None and found.st_uid == os.geteuid() and found.st_mode & 0o777 != mode & 0o666:
+        os.fchmod(descriptor, mode & 0o666)
 
 
 def _wait(descriptor: int, path: Path, timeout_s: float) -> None:

@@ -55,15 +55,29 @@ def in_order(table: pa.Table, dataset: Dataset) -> pa.Table:
     twins = np.flatnonzero(same_as_next(keys))
     if not len(twins):
         return table
-    equal = _equal(table.take(twins), table.take(twins + 1), dataset.values)
-    if not equal.all():
-        rows = np.repeat(twins[~equal], 2) + np.tile([0, 1], int((~equal).sum()))
+    agree = equal(table.take(twins), table.take(twins + 1), dataset.values)
+    if not agree.all():
+        rows = np.repeat(twins[~agree], 2) + np.tile([0, 1], int((~agree).sum()))
         names = list(dict.fromkeys([*dataset.key, *dataset.values]))
         failure = ("the same key twice with other values", len(rows), text(table, rows, names))
         raise InvalidRowsError(dataset.name, [failure])
     keep = np.ones(table.num_rows, bool)
     keep[twins + 1] = False
     return table.filter(keep)
+
+
+def latest(table: pa.Table, dataset: Dataset) -> pa.Table:
+    """Return `table`, oldest row first, sorted by key; of twins the last, a better one before all.
+
+    Better is what is not outranked, as in `upsert`.
+    """
+    keys = key_numbers(table, dataset.key)
+    if _strictly_rising(keys):
+        return table
+    ranks = [~table[dataset.outranked].to_numpy()] if dataset.outranked else []
+    order = np.lexsort([np.arange(table.num_rows), *ranks, *keys[::-1]])
+    twins = same_as_next([key[order] for key in keys])
+    return table.take(order[np.flatnonzero(~np.append(twins, False))])
 
 
 def upsert(old: pa.Table, new: pa.Table, dataset: Dataset) -> Merged:
@@ -118,22 +132,28 @@ def _interleaved(both: pa.Table, dataset: Dataset) -> tuple[Ints, Ints]:
 
 
 def _keeps_old(old: pa.Table, new: pa.Table, dataset: Dataset) -> np.ndarray[Any, Any]:
-    keeps = _equal(old, new, dataset.values)
+    keeps = equal(old, new, dataset.values) | _later(old, new)
     if dataset.outranked:
-        worse = new[dataset.outranked].to_numpy() & ~old[dataset.outranked].to_numpy()
-        keeps = keeps | worse
-    return keeps
+        outranked = [side[dataset.outranked].to_numpy() for side in (old, new)]
+        keeps = np.where(outranked[0] == outranked[1], keeps, outranked[1])
+    return np.asarray(keeps)
 
 
-def _equal(left: pa.Table, right: pa.Table, names: Sequence[str]) -> np.ndarray[Any, Any]:
+def _later(old: pa.Table, new: pa.Table) -> np.ndarray[Any, Any]:
+    """Return which rows of `old` were written after those of `new`, which a stream held back."""
+    later = pc.greater(old["commit_id"], new["commit_id"])
+    return np.asarray(pc.fill_null(later, fill_value=False).to_numpy())
+
+
+def equal(left: pa.Table, right: pa.Table, names: Sequence[str]) -> np.ndarray[Any, Any]:
     """Return which rows say the same in all of `names`; two nulls do."""
     same = np.ones(left.num_rows, bool)
     for name in names:
         a, b = left[name], right[name]
-        equal = pc.fill_null(pc.equal(a, b), fill_value=False)
+        alike = pc.fill_null(pc.equal(a, b), fill_value=False)
         if a.null_count and b.null_count:
-            equal = pc.or_(equal, pc.and_(pc.is_null(a), pc.is_null(b)))
-        same &= equal.to_numpy()
+            alike = pc.or_(alike, pc.and_(pc.is_null(a), pc.is_null(b)))
+        same &= alike.to_numpy()
     return same
 
 
@@ -187,7 +207,15 @@ def _numbers(column: pa.ChunkedArray) -> Ints:
         coded = column.combine_chunks().dictionary_encode()
         ranks = np.argsort(np.argsort(coded.dictionary.to_numpy(zero_copy_only=False)))
         return np.asarray(ranks[coded.indices.to_numpy()])
+    if pa.types.is_floating(column.type):
+        return _ordered_bits(column.to_numpy())
     return np.asarray(column.to_numpy().astype(np.int64))
+
+
+def _ordered_bits(values: np.ndarray[Any, np.dtype[np.float64]]) -> Ints:
+    """Return integers in the order of the floats that they are the bits of; -0.0 is 0.0."""
+    bits = (values + 0.0).view(np.int64)
+    return np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)
 
 
 def _rising(keys: Sequence[Ints]) -> bool:
@@ -196,6 +224,14 @@ def _rising(keys: Sequence[Ints]) -> bool:
     if len(varying) != 1 or any((key != key[0]).any() for key in keys if key is not varying[0]):
         return False
     return bool((np.diff(varying[0]) >= 0).all())
+
+
+def _strictly_rising(keys: Sequence[Ints]) -> bool:
+    """Whether rows are sorted and unique already, as those of one stream are."""
+    after = np.zeros(max(len(keys[0]) - 1, 0), bool)
+    for key in reversed(keys):
+        after = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & after)
+    return bool(after.all())
 
 
 def same_as_next(keys: Sequence[Ints]) -> np.ndarray[Any, Any]:

@@ -7,39 +7,67 @@ make one per root and use it from any thread.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ibkit.errors import ProfileMixError, StoreAccessError, UnknownSeriesError
+from ibkit.errors import ProfileMixError, UnknownSeriesError
 from ibkit.schema import DATASETS, GAPS
 from ibkit.schema import bar_size as size_of
-from ibkit.store import coverage, frames, importer, instruments, marker, spans, sql, verify
+from ibkit.store import coverage, frames, importer, instruments, marker, quarantine, spans, sql
+from ibkit.store.cache import LIMIT, Cache
+from ibkit.store.export import Exporting
+from ibkit.store.guard import Guard
 from ibkit.store.journal import Commit, Journals, micros, moment
-from ibkit.store.layout import Layout
+from ibkit.store.place import open_place
+from ibkit.store.read import Reading, slugs_of
+from ibkit.store.repositories import Doors
 from ibkit.store.table import Table, Write
+from ibkit.store.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     import duckdb
     import pandas as pd
 
     from ibkit.schema import WhatToShow
+    from ibkit.store.access import Role
+    from ibkit.store.audit import Extent
+    from ibkit.store.crypto import Keys
 
+    OnError = Literal["raise", "quarantine"]
     Instrument = Any  # a shorthand, a slug, or an ib_async Contract
 
 
-class Store:
+class Store(Guard, Upkeep, Reading, Exporting, Doors):
     """Market data of one profile, in one folder of plain Parquet.
 
     Parameters
     ----------
     root : Path or str
-        The folder. Nothing is made before the first write.
+        The folder, or a bucket: ``"s3://bucket/prefix"``. Nothing is made before the first write.
     kind : {"sim", "real"}, optional
         What the rows are. A store remembers it from its first write; simulated and real rows
         never share a root.
+    role : {"reader", "writer", "owner"}, optional
+        A reader writes nothing and needs no permission to; the owner alone shares, encrypts,
+        prunes, compacts and repairs. None: the owner, if the root is this account's (or new),
+        else a writer.
+    audit : {"off", "writes", "all"}
+        What is told in ``meta/audit``: who wrote what, or also who read what.
+    keys : Keys, optional
+        Where the keys of encrypted datasets are looked for; the environment and the keyring if
+        not said.
+    encrypted : iterable of str
+        Datasets that are never written plain: without `encrypt` and its key a write is refused.
+    options : mapping, optional
+        Of a bucket: ``endpoint``, ``region``, ``access_key_id``, ``secret_access_key``, …
+    writers : {"many", "one"}
+        ``"one"`` is your word that nobody else writes to the bucket, for an endpoint that does
+        not hold conditional writes.
+    cache_bytes : int
+        What the read cache of whole histories (``meta/cache``) may take; 0: there is none.
 
     Raises
     ------
@@ -47,6 +75,10 @@ class Store:
         The folder holds rows of the other kind.
     StoreAccessError
         `root` is no folder, or cannot be read.
+    RoleError
+        The role of an owner, and another account's root.
+    ConditionsIgnoredError
+        The bucket's endpoint does not hold conditional writes.
 
     Notes
     -----
@@ -72,16 +104,31 @@ class Store:
     (1, 2.0, [(1,)])
     """
 
-    def __init__(self, root: Path | str, *, kind: Literal["sim", "real"] | None = None) -> None:
-        self.root = Path(root).expanduser().absolute()
-        if self.root.is_file():
-            raise StoreAccessError(self.root, "the root of a store is a folder; this is a file")
-        self._paths = Layout(self.root)
-        found = marker.read(self._paths.marker)
-        marker.check(self._paths.marker, found, kind)
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        kind: Literal["sim", "real"] | None = None,
+        cache_bytes: int = LIMIT,
+        role: Role | None = None,
+        audit: Extent = "off",
+        keys: Keys | None = None,
+        encrypted: Iterable[str] = (),
+        options: Mapping[str, Any] | None = None,
+        writers: Literal["one", "many"] = "many",
+    ) -> None:
+        terms = {"role": role, "encrypted": tuple(encrypted), "keys": keys, "audit": audit}
+        self._terms: dict[str, Any] = {**terms, "options": options, "writers": writers}
+        self._place = open_place(root, **self._terms)
+        self.root: Any = self._place.root if self._place.medium.local else self._place.name
+        self._paths = self._place.paths
+        found = marker.read(self._paths.marker, self._place.medium)
+        marker.check(self.root, found, kind)
         self._kind = kind or found
-        self._journals = Journals()
+        self._journals = Journals(self._place.medium)
         self._tables: dict[str, Table] = {}
+        self._cache = Cache(self._paths.root / "meta" / "cache", cache_bytes)
+        self._cache.frozen = self._place.role == "reader"
 
     def __repr__(self) -> str:
         return f"<Store {self.root} {self.kind or 'new'}>"
@@ -90,7 +137,7 @@ class Store:
     def kind(self) -> Literal["sim", "real"] | None:
         """What the rows are; None as long as nobody has said or written anything."""
         if self._kind is None:
-            self._kind = marker.read(self._paths.marker)
+            self._kind = marker.read(self._paths.marker, self._place.medium)
         return self._kind
 
     # --- writing ---------------------------------------------------------------------------------
@@ -105,6 +152,7 @@ class Store:
         span: tuple[datetime, datetime] | None = None,
         series: Mapping[str, Any] | None = None,
         request: str = "",
+        on_error: OnError = "raise",
     ) -> Commit:
         """Write rows; a row whose key is stored already is replaced if it says something else.
 
@@ -125,6 +173,9 @@ class Store:
             needed with `span`.
         request : str
             What was asked for, in words; goes to the journal.
+        on_error : {"raise", "quarantine"}
+            What becomes of rows that cannot be true: all of `data` is refused, or they alone are
+            set aside, see `quarantined`.
 
         Returns
         -------
@@ -141,7 +192,7 @@ class Store:
             The disk refused; another writer did not finish; the old file is damaged.
         """
         write = Write("upsert", source, request, dict(series or {}), _span(span))
-        return self._write(dataset, instrument, data, write)
+        return self._write(dataset, instrument, data, write, on_error)
 
     def replace_range(
         self,
@@ -167,12 +218,25 @@ class Store:
         write = Write("replace_range", source, request, dict(series or {}), _span((start, end)))
         return self._write(dataset, instrument, data, write)
 
-    def _write(self, dataset: str, instrument: Instrument, data: Any, write: Write) -> Commit:
+    def _write(
+        self,
+        dataset: str,
+        instrument: Instrument,
+        data: Any,
+        write: Write,
+        on_error: OnError = "raise",
+    ) -> Commit:
         table = self._table(dataset)
         slug = instruments.slug(instrument)
         write = replace(write, con_id=getattr(instrument, "conId", 0) or None)
-        rows = table.prepare(data, write)
+        if on_error == "quarantine":
+            rows, bad = quarantine.prepare(table, data, write)
+            write = replace(write, set_aside=bad.num_rows)
+        else:
+            rows, bad = table.prepare(data, write), None
         self._settle(write.source)
+        if bad is not None and bad.num_rows:
+            quarantine.keep(table, slug, bad, write)
         return table.write(slug, rows, write)
 
     def _settle(self, source: str) -> None:
@@ -183,7 +247,9 @@ class Store:
                 f"{self.root} holds {self.kind} data; rows of source {source!r} are {kind}.\n"
                 "Hint: simulated rows have a source that begins with SIM, and a root of their own."
             )
-        marker.settle(self._paths.marker, kind)
+        self._need("writer", "write")
+        self._place.settle()
+        marker.settle(self._paths.marker, kind, self._place.medium)
         self._kind = kind
 
     def write_bars(
@@ -197,6 +263,7 @@ class Store:
         span: tuple[datetime, datetime] | None = None,
         source: str | None = None,
         request: str = "",
+        on_error: OnError = "raise",
     ) -> Commit:
         """Write bars of one series; see `upsert`.
 
@@ -217,6 +284,8 @@ class Store:
             ``"SIM"`` for a store of simulated rows, else ``"IB"``.
         request : str
             What was asked for, in words; goes to the journal.
+        on_error : {"raise", "quarantine"}
+            What becomes of rows that cannot be true.
         """
         return self.upsert(
             size_of(bar_size).dataset,
@@ -226,6 +295,7 @@ class Store:
             span=span,
             series={"what_to_show": what_to_show, "use_rth": use_rth},
             request=request,
+            on_error=on_error,
         )
 
     def _usual_source(self) -> str:
@@ -253,7 +323,7 @@ class Store:
         self._write(GAPS.name, instrument, frames.rows(row), note)
         return self._write(dataset, instrument, nothing, write)
 
-    def import_bars(
+    def import_bars(  # noqa: PLR0913 - each is one way in which their bars differ from ours
         self,
         instrument: Instrument,
         bar_size: str,
@@ -261,9 +331,12 @@ class Store:
         *,
         columns: Mapping[str, str] | None = None,
         zone: str | None = None,
+        label: Literal["start", "end"] = "start",
+        volume_unit: float = 1.0,
         source: str | None = None,
-        what_to_show: WhatToShow = "TRADES",
-        use_rth: bool = True,
+        on_error: OnError = "raise",
+        progress: bool = False,
+        **series: Any,
     ) -> Commit:
         """Write bars that come from elsewhere: a CSV or Parquet file, or a DataFrame.
 
@@ -274,7 +347,8 @@ class Store:
         bar_size : str
             IB's words: ``"1 day"``.
         data : DataFrame, Path or str
-            The bars, or the file they are in (``.csv``, ``.csv.gz``, ``.parquet``).
+            The bars, or the file they are in (``.csv``, ``.csv.gz``, ``.parquet``, ``.arrow``).
+            A file of any size: a million rows are in memory at a time.
         columns : mapping, optional
             Their name of a column to ours: ``{"Date": "ts", "Close": "close"}``. Columns that it
             does not name are left out; without it, names that differ from ours only by case are
@@ -282,10 +356,23 @@ class Store:
         zone : str, optional
             The time zone of times without one: ``"America/New_York"``, ``"UTC"``. Times without a
             zone are refused if this is not said.
+        label : {"start", "end"}
+            What their time of a bar means; bars labelled by their end are moved back by a bar.
+        volume_unit : float
+            Units of ours in one of theirs: 100 for volumes in lots of a hundred shares.
         source : str, optional
             Where the rows come from; the file's name if not given.
+        on_error : {"raise", "quarantine"}
+            What becomes of rows that cannot be true: all is refused, or they are set aside.
+        progress : bool
+            Show a bar of chunks.
         what_to_show, use_rth
-            Which series the bars become.
+            Which series the bars become: ``"TRADES"`` and True if not said.
+
+        Returns
+        -------
+        Commit
+            Of the last chunk, with the rows of all of them.
 
         Raises
         ------
@@ -294,81 +381,26 @@ class Store:
         StoreAccessError
             The file cannot be read.
         """
-        frame, origin = importer.load(data, columns=columns, zone=zone)
+        self._need("writer", "import")
+        size = size_of(bar_size)
+        options: dict[str, Any] = {"columns": columns, "zone": zone, "label": label}
+        found = importer.source(data, size.seconds, **options, volume_unit=volume_unit)
         prefix = "SIM:" if self.kind == "sim" else ""
-        return self.write_bars(
-            instrument,
-            bar_size,
-            frame,
-            what_to_show=what_to_show,
-            use_rth=use_rth,
-            source=source or prefix + origin,
-            request=f"import of {origin}",
-        )
+        told = source or prefix + found.origin
+        write = Write("upsert", told, series={"what_to_show": "TRADES", "use_rth": True, **series})
+
+        def check(frame: pd.DataFrame) -> None:
+            if on_error == "raise":
+                self._table(size.dataset).prepare(frame, write)
+
+        def put(frame: pd.DataFrame) -> Commit:
+            request = f"import of {found.origin}"
+            facts: dict[str, Any] = {"source": told, "request": request, "on_error": on_error}
+            return self.write_bars(instrument, bar_size, frame, **series, **facts)
+
+        return importer.run(found, check, put, progress=progress)
 
     # --- reading ---------------------------------------------------------------------------------
-
-    def bars(
-        self,
-        instrument: Instrument,
-        bar_size: str = "1 min",
-        start: datetime | None = None,
-        end: datetime | None = None,
-        *,
-        what_to_show: WhatToShow = "TRADES",
-        use_rth: bool = True,
-        columns: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Return stored bars of ``[start, end)``.
-
-        Parameters
-        ----------
-        instrument : str or Contract
-            A shorthand that leaves something open means the one stored instrument that fits.
-        bar_size : str
-            IB's words: ``"1 min"``.
-        start, end : datetime, optional
-            With a zone; `end` is excluded. None: from the first, to the last.
-        what_to_show, use_rth
-            Which series.
-        columns : sequence of str, optional
-            Read no others: ``["close"]``.
-
-        Returns
-        -------
-        DataFrame
-            Index ``ts``: start of the bar, UTC, ascending, unique. Columns, all float64:
-            ``open high low close volume wap``, and ``count`` (Int32). NaN where IB has none. May
-            be empty, if the series exists. ``attrs``: instrument, bar_size, what_to_show,
-            use_rth, simulated, source.
-
-        Raises
-        ------
-        UnknownSeriesError
-            Nothing is known of this series, or more than one instrument fits.
-        ValueError
-            `start` or `end` has no time zone.
-        CorruptFileError
-            A file is damaged; `verify` lists all such.
-        """
-        size = size_of(bar_size)
-        table = self._table(size.dataset)
-        low, high = (None if when is None else micros(when) for when in (start, end))
-        names = frames.bar_columns(columns)
-        slug = instruments.find(instrument, table)
-        series = {"what_to_show": what_to_show, "use_rth": use_rth}
-        rows = table.read(slug, low, high, columns=names, series=tuple(series.values()))
-        sources = table.sources(slug, series)
-        if not rows.num_rows and not sources:
-            raise UnknownSeriesError(coverage.absent(table, slug, series))
-        attrs = {
-            "instrument": slug,
-            "bar_size": size.ib,
-            **series,
-            "simulated": self.kind == "sim",
-            "source": ", ".join(sources),
-        }
-        return frames.bar_frame(rows, attrs)
 
     def holes(
         self,
@@ -407,11 +439,6 @@ class Store:
         names = self.datasets() if dataset is None else [dataset]
         return coverage.frame([self._table(name) for name in names if name != GAPS.name])
 
-    def history(self, dataset: str, instrument: Instrument) -> pd.DataFrame:
-        """Return the commit log of an instrument: one row a commit, oldest first."""
-        table = self._table(dataset)
-        return frames.log_frame(table.log(instruments.find(instrument, table)))
-
     def instruments(self, dataset: str) -> list[str]:
         """Return the slugs of the instruments that a dataset knows, in order."""
         return self._table(dataset).slugs()
@@ -420,8 +447,24 @@ class Store:
         """Return the names of the datasets that hold something, in the order of the schema."""
         return [name for name in DATASETS if self._table(name).slugs()]
 
-    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+    def sql(
+        self,
+        query: str,
+        *,
+        instruments: Sequence[Instrument] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> duckdb.DuckDBPyRelation:
         """Return the answer of DuckDB to `query`, with a view of every dataset in it.
+
+        Parameters
+        ----------
+        query : str
+            DuckDB's SQL.
+        instruments : sequence, optional
+            What the query is about; saves looking for the files of all others.
+        start, end : datetime, optional
+            The span of ``ts`` that it is about, with a zone; `end` is excluded.
 
         Notes
         -----
@@ -429,25 +472,32 @@ class Store:
         are looked for on the disk; columns are those of the files and of the folders' names:
         ``select instrument, max(high) from bars_1min where month >= '2026-01' group by 1``.
         """
-        return sql.relation(query, {name: self._table(name) for name in DATASETS})
-
-    def verify(self, dataset: str | None = None) -> pd.DataFrame:
-        """Read every file back, and return what is wrong with which: no row, no problem.
-
-        Returns
-        -------
-        DataFrame
-            ``dataset instrument file problem``.
-        """
-        names = self.datasets() if dataset is None else [dataset]
-        return verify.frame([self._table(name) for name in names])
+        return sql.relation(
+            query,
+            {name: self._table(name) for name in DATASETS},
+            slugs=lambda table: slugs_of(table, instruments),
+            start=None if start is None else micros(start),
+            end=None if end is None else micros(end),
+        )
 
     def _table(self, name: str) -> Table:
         if name not in DATASETS:
             raise UnknownSeriesError(
                 f"There is no dataset {name!r}; there are {', '.join(DATASETS)}."
             )
-        return self._tables.setdefault(name, Table(DATASETS[name], self._paths, self._journals))
+        if name not in self._tables:
+            table = Table(
+                DATASETS[name], self._paths, self._journals, self._place.door(DATASETS[name])
+            )
+            table.cache = self._cache
+            table.wal.wrap, table.wal.unwrap = table.door.seal.wrap, table.door.seal.unwrap
+            self._tables.setdefault(name, table)
+        return self._tables[name]
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the arguments that make this store again, in another process."""
+        facts = {"root": self.root, "kind": self._kind, "cache_bytes": self._cache.limit}
+        return {**facts, **self._terms}
 
 
 def _span(span: tuple[datetime, datetime] | None) -> tuple[int, int] | None:

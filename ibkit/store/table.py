@@ -8,31 +8,40 @@ journal line; answer. A kill at any point leaves whole files, and what was answe
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ibkit import __version__, clock
-from ibkit.store import disk, files, intake, layout, merge, spans
+from ibkit.errors import StoreError
+from ibkit.store import files, intake, layout, merge, spans
+from ibkit.store.author import range_of, who
 from ibkit.store.check import check_rows
 from ibkit.store.journal import Commit, FileChange, Journals, micros, moment
-from ibkit.store.locks import exclusive
+from ibkit.store.medium import PLAIN
 from ibkit.store.merge import Merged
+from ibkit.store.wal import Marks, Tail, Wal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ibkit.schema import Dataset
+    from ibkit.store.cache import Cache, Loan
+    from ibkit.store.medium import Door
     from ibkit.store.spans import Span
 
     Ints = np.ndarray[Any, np.dtype[np.int64]]
-    Operation = Literal["upsert", "replace_range", "confirm_empty"]
+    Operation = Literal["upsert", "replace_range", "confirm_empty", "seal"]
+
+T = TypeVar("T")
 
 LOCK_TIMEOUT_S: Final = 30.0
+PATIENCE: Final = 5  # reads, where a stream is being sealed meanwhile
 FEW: Final = 64  # periods that are rather tried than listed
 VERSIONS: Final = {"ibkit": __version__, "pyarrow": pa.__version__}
 
@@ -47,14 +56,28 @@ class Write:
     series: Mapping[str, Any] = field(default_factory=dict)
     span: Span | None = None
     con_id: int | None = None
+    sealed: Marks = field(default_factory=dict)
+    set_aside: int = 0  # rows that went to quarantine
 
 
 class Table:
     """All instruments of one dataset, in one store."""
 
-    def __init__(self, dataset: Dataset, paths: layout.Layout, journals: Journals) -> None:
+    def __init__(
+        self, dataset: Dataset, paths: layout.Layout, journals: Journals, door: Door = PLAIN
+    ) -> None:
         self.dataset, self._paths, self._journals = dataset, paths, journals
+        self.door = door
+        self.cache: Cache | None = None
+        self.wal = Wal(paths.wal(dataset), dataset, local=door.medium.local)
+        self.at: int | None = None  # an instant of the past: then nothing is written
         self._swept = False
+
+    def as_of(self, at: int) -> Table:
+        """Return the same table as it was at an instant, for reading only."""
+        then = copy(self)
+        then.at = at
+        return then
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -68,6 +91,25 @@ class Table:
         ValueError
             Rows of a `replace_range` lie outside of its span.
         """
+        return self.arranged(self.checked(data, order), order)
+
+    def arranged(self, table: pa.Table, order: Write) -> pa.Table:
+        """Return checked rows sorted and unique."""
+        if (
+            order.operation == "replace_range"
+            and not _inside(table, order.series, order.span).all()
+        ):
+            raise ValueError("rows lie outside of the range, or the series, that they replace")
+        return merge.in_order(table, self.dataset)
+
+    def checked(self, data: Any, order: Write) -> pa.Table:
+        """Return `data` in this schema, checked, in the order in which it came."""
+        table = self.taken(data, order)
+        check_rows(table, self.dataset)
+        return table
+
+    def taken(self, data: Any, order: Write) -> pa.Table:
+        """Return `data` in this schema."""
         constants = {
             **order.series,
             "source": order.source,
@@ -75,14 +117,7 @@ class Table:
             "delayed": False,
         }
         self._check_series(order)
-        table = intake.to_table(data, self.dataset, constants)
-        check_rows(table, self.dataset)
-        if (
-            order.operation == "replace_range"
-            and not _inside(table, order.series, order.span).all()
-        ):
-            raise ValueError("rows lie outside of the range, or the series, that they replace")
-        return merge.in_order(table, self.dataset)
+        return intake.to_table(data, self.dataset, constants)
 
     def _check_series(self, order: Write) -> None:
         names = self.dataset.series
@@ -98,17 +133,53 @@ class Table:
 
     def write(self, slug: str, rows: pa.Table, order: Write) -> Commit:
         """Bring prepared rows into the store as `order` says; see `Store.upsert`."""
+        if self.at is not None:
+            raise StoreError("this is the store as of the past; write to the store itself")
+        edges = [moment(edge).isoformat() for edge in order.span] if order.span else None
+        facts = {"rows": rows.num_rows, "span": edges, "source": order.source}
+        self.door.tell_write(order.operation, self.dataset.name, slug, **facts)
         self._sweep_once()
-        with exclusive(self._paths.lock(self.dataset, slug), LOCK_TIMEOUT_S):
-            return self._commit(slug, rows, order)
+        return self.exclusively(slug, lambda: self._write(slug, rows, order))
+
+    def exclusively(self, slug: str, action: Callable[[], T]) -> T:
+        """Run `action` as the only writer of an instrument; on a bucket perhaps more than once."""
+        lock = self._paths.lock(self.dataset, slug)
+        return self.door.medium.exclusively(lock, LOCK_TIMEOUT_S, action)
+
+    def _write(self, slug: str, rows: pa.Table, order: Write) -> Commit:
+        if order.operation == "replace_range":
+            self._seal(slug)  # else what a stream brought there would come back
+        return self._commit(slug, rows, order)
+
+    def seal(self, slug: str) -> Commit | None:
+        """Bring what streams appended into the files; None if there is nothing."""
+        self._sweep_once()
+        return self.exclusively(slug, lambda: self._seal(slug))
+
+    def _seal(self, slug: str) -> Commit | None:
+        tail = self.fresh(slug)
+        if tail is None:
+            return None
+        return self._commit(
+            slug, tail.rows, Write("seal", tail.source, tail.request, sealed=tail.marks)
+        )
+
+    def fresh(self, slug: str) -> Tail | None:
+        """Return the rows that streams appended and no file has yet; None: there are none."""
+        segments = self.wal.segments(slug)
+        return self.wal.tail(slug, segments, sealed(self.log(slug))) if segments else None
 
     def _commit(self, slug: str, table: pa.Table, order: Write) -> Commit:
         log = self.log(slug)
         parts = self._by_period(slug, table, order)
-        before = {code: files.read_footer(self.part(slug, code), self.dataset) for code, _ in parts}
+        before = {
+            code: files.read_footer(self.part(slug, code), self.dataset, door=self.door)
+            for code, _ in parts
+        }
         latest = max(
             [0, *(commit.commit_id for commit in log[-1:])]
             + [footer.commit_id for footer in before.values() if footer]
+            + [self.wal.latest(slug)]
         )
         commit = Commit(
             commit_id=max(micros(clock.now()), latest + 1),
@@ -121,19 +192,23 @@ class Table:
             source=order.source,
             request=order.request,
             versions=VERSIONS,
+            sealed=dict(order.sealed),
+            rows_set_aside=order.set_aside,
+            range=range_of(table),
+            who=who(),
         )
         for code, part in parts:
-            stamped = _stamped(part, commit.commit_id)
-            commit = self._write_period(code, stamped, commit, before[code])
+            rows = part if order.sealed else stamped(part, commit.commit_id)
+            commit = self._write_period(code, rows, commit, before[code])
         if not commit.files and not self._says_more(slug, order):
             return replace(commit, commit_id=0, operation="none")
         self._journals.append(self._paths.journal(self.dataset, slug), commit)
         return commit
 
     def _says_more(self, slug: str, order: Write) -> bool:
-        """Whether the span is not answered for already."""
+        """Whether there is news without rows: a span not answered for yet, a segment's end."""
         if order.span is None:
-            return False
+            return bool(order.sealed or order.set_aside)
         return bool(spans.minus([order.span], self.answered(slug, order.series, *order.span)))
 
     def _by_period(self, slug: str, table: pa.Table, order: Write) -> list[tuple[int, pa.Table]]:
@@ -151,12 +226,12 @@ class Table:
     ) -> Commit:
         """Return `commit` with what became of one period, whose file said `before`."""
         merged = self._merged(
-            files.read(self.part(commit.instrument, code), self.dataset), part, commit
+            files.read(self.part(commit.instrument, code), self.dataset, door=self.door),
+            part,
+            commit,
         )
         if merged.table is not None:
-            change = self._replace_file(
-                code, merged.table, commit, before, additive=merged.additive
-            )
+            change = self.replace_file(code, merged.table, commit, before, additive=merged.additive)
         elif before is not None and not self._journaled(commit.instrument, before.commit_id):
             change = self._adopted(code, commit, before)
         else:
@@ -169,7 +244,7 @@ class Table:
             files=(*commit.files, change),
         )
 
-    def _replace_file(
+    def replace_file(
         self,
         code: int,
         table: pa.Table,
@@ -182,10 +257,18 @@ class Table:
         label = layout.label(code, self.dataset.grain)
         starts = merge.run_starts(table, self.dataset.series)
         altered = (before.altered if before else 0) if additive else commit.commit_id
-        content = files.encode(table, self.dataset, starts, commit.commit_id, altered)
+        content = files.encode(
+            table,
+            self.dataset,
+            starts,
+            commit.commit_id,
+            altered,
+            keys=self.door.writing(),
+            place=f"{commit.instrument}/{label}",
+        )
         kept = None if before is None or additive else before.commit_id
         keep = kept and self._paths.history(self.dataset, commit.instrument, label, kept)
-        disk.replace(
+        self.door.medium.replace(
             self.part(commit.instrument, code),
             content,
             tmp=self._paths.tmp(self.dataset),
@@ -199,7 +282,7 @@ class Table:
 
     def _adopted(self, code: int, commit: Commit, found: files.Footer) -> FileChange:
         """Return the entry of a file whose writer was killed before its journal line."""
-        content = disk.read(self.part(commit.instrument, code), "a data file") or b""
+        content = self.door.medium.read(self.part(commit.instrument, code), "a data file") or b""
         digest = hashlib.sha256(content).hexdigest()
         label = layout.label(code, self.dataset.grain)
         return FileChange(label, found.rows, len(content), digest)
@@ -214,7 +297,7 @@ class Table:
 
     def _sweep_once(self) -> None:
         if not self._swept:
-            disk.sweep(self._paths.tmp(self.dataset))
+            self.door.medium.sweep(self._paths.tmp(self.dataset))
             self._swept = True
 
     # --- reading ---------------------------------------------------------------------------------
@@ -228,13 +311,105 @@ class Table:
         columns: Sequence[str],
         series: tuple[Any, ...] | None = None,
     ) -> pa.Table:
-        """Return the rows of ``[start, end)``, in microseconds; `columns` include ``ts``."""
-        parts = []
-        for code in self.periods(slug, start, end):
-            part = files.read(self.part(slug, code), self.dataset, columns, series)
-            if part is not None:
-                parts.append(_cut(part, start, end, ordered=series is not None))
+        """Return the rows of ``[start, end)``, in microseconds; `columns` include ``ts``.
+
+        The one place where rows come together: of files, of the cache of files, of streams.
+        """
+        facts = {"start": start, "end": end, "columns": [*columns], "series": series}
+        self.door.tell_read("read", self.dataset.name, slug, **facts)
+        if self.at is not None:
+            from ibkit.store import lineage
+
+            span = (start, end)
+            return lineage.read(self, slug, self.at, span, columns=columns, series=series)
+        for _ in range(PATIENCE):
+            tail = self.fresh(slug)  # before the files: what is sealed meanwhile is in both
+            loan = self._loan(slug, series, columns)
+            parts = []
+            for code, new in self.parts(slug, start, end, tail, series):
+                part = self._read_part(slug, code, new, columns, series, loan)
+                if part is not None:
+                    parts.append(cut(part, start, end, ordered=series is not None))
+            if tail is None or tail.since == sealed(self.log(slug)):
+                break
+        if loan is not None and (whole := loan.whole()) is not None:
+            return cut(whole, start, end, ordered=True)
+        if loan is not None and start is None and end is None:
+            loan.leave()
         return pa.concat_tables(parts) if parts else files.empty(self.dataset, columns)
+
+    def _loan(
+        self, slug: str, series: tuple[Any, ...] | None, columns: Sequence[str]
+    ) -> Loan | None:
+        """Return this read's dealings with the cache, which must not hold what is encrypted."""
+        if self.cache is None or not self.door.medium.local or self.door.encrypted:
+            return None
+        return self.cache.loan(self.dataset, slug, series, columns)
+
+    def parts(
+        self,
+        slug: str,
+        start: int | None,
+        end: int | None,
+        tail: Tail | None,
+        series: tuple[Any, ...] | None,
+    ) -> list[tuple[int, pa.Table | None]]:
+        """Return the periods to read, in order, each with the rows that are in no file yet."""
+        periods = self.periods(slug, start, end)
+        if tail is None:
+            return [(code, None) for code in periods]
+        rows = of_series(tail.rows, self.dataset, series)
+        codes = layout.codes(files.microseconds(rows["ts"]), self.dataset.grain)
+        new = {code: _where(rows, codes, code) for code in np.unique(codes).tolist()}
+        touched = {
+            code for code in new if _touches(layout.bounds(code, self.dataset.grain), start, end)
+        }
+        return [(code, new.get(code)) for code in sorted(touched.union(periods))]
+
+    def note(self, commit: Commit) -> None:
+        """Append to the journal of an instrument; for who holds its lock."""
+        self._journals.append(self._paths.journal(self.dataset, commit.instrument), commit)
+
+    @property
+    def quarantine(self) -> Path:
+        """Return the folder of rows and files that were set aside."""
+        return self._paths.quarantine(self.dataset)
+
+    @property
+    def tmp(self) -> Path:
+        """Return the folder of files that are being written."""
+        return self._paths.tmp(self.dataset)
+
+    def kept(self, slug: str, code: int) -> Path:
+        """Return the folder of the files of a period that were replaced."""
+        label = layout.label(code, self.dataset.grain)
+        return self._paths.history(self.dataset, slug, label, 0).parent
+
+    def _read_part(
+        self,
+        slug: str,
+        code: int,
+        new: pa.Table | None,
+        columns: Sequence[str],
+        series: tuple[Any, ...] | None,
+        loan: Loan | None,
+    ) -> pa.Table | None:
+        """Return one file's rows, with those of streams laid over them."""
+        path = self.part(slug, code)
+        if new is None:
+
+            def load() -> pa.Table | None:
+                return files.read(path, self.dataset, columns, series, door=self.door)
+
+            label = layout.label(code, self.dataset.grain)
+            return load() if loan is None else loan.part(label, path, load)
+        if loan is not None:
+            loan.skip()
+        old = files.read(path, self.dataset, None, series, door=self.door)
+        if old is None:
+            return new.select(columns)
+        merged = merge.upsert(old, new, self.dataset).table
+        return (old if merged is None else merged).select(columns)
 
     @property
     def folder(self) -> Path:
@@ -261,24 +436,25 @@ class Table:
         if self.dataset.grain == "all":
             return [0]
         folder = self._paths.folder(self.dataset, slug)
-        names = disk.names(folder, "the folder of an instrument")
+        names = self.door.medium.names(folder, "the folder of an instrument")
         found = [layout.code(name, self.dataset.grain) for name in names]
         return sorted(code for code in found if code is not None)
 
     def slugs(self) -> list[str]:
         """Return the instruments that have rows or answers, in order."""
         head = f"{self.dataset.partition}="
-        rows = disk.names(self.folder, "the folder of a dataset")
-        logs = disk.names(self._paths.journals(self.dataset), "the folder of journals")
+        rows = self.door.medium.names(self.folder, "the folder of a dataset")
+        logs = self.door.medium.names(self._paths.journals(self.dataset), "the folder of journals")
         names = {name.removeprefix(head) for name in rows if name.startswith(head)}
         names |= {name.removesuffix(".jsonl") for name in logs if name.endswith(".jsonl")}
-        return sorted(filter(layout.is_slug, names))
+        return sorted(filter(layout.is_slug, names | self.wal.slugs()))
 
     def has(self, slug: str) -> bool:
         """Whether there are rows or answers of an instrument."""
         return (
-            self._paths.folder(self.dataset, slug).is_dir()
-            or self._paths.journal(self.dataset, slug).is_file()
+            self.door.medium.exists(self._paths.folder(self.dataset, slug))
+            or self.door.medium.exists(self._paths.journal(self.dataset, slug))
+            or slug in self.wal.slugs()
         )
 
     def log(self, slug: str) -> tuple[Commit, ...]:
@@ -296,7 +472,7 @@ class Table:
             layout.bounds(code, self.dataset.grain)
             for code in self.written(slug)
             if _touches(layout.bounds(code, self.dataset.grain), start, end)
-            and not self.part(slug, code).is_file()
+            and not self.door.medium.exists(self.part(slug, code))
         ]
         return spans.minus(claimed, lost)
 
@@ -314,6 +490,25 @@ class Table:
         return {code for code in found if code is not None}
 
 
+def sealed(log: Sequence[Commit]) -> Marks:
+    """Return how far each segment is sealed, by the word of the journal."""
+    marks: Marks = {}
+    for commit in log:
+        if commit.sealed:
+            marks.update(commit.sealed)
+    return marks
+
+
+def of_series(table: pa.Table, dataset: Dataset, series: tuple[Any, ...] | None) -> pa.Table:
+    """Return the rows of one series; all where None is named."""
+    if series is None:
+        return table
+    same = np.ones(table.num_rows, bool)
+    for name, value in zip(dataset.series, series, strict=True):
+        same &= pc.equal(table[name], value).to_numpy()
+    return table if same.all() else table.filter(same)
+
+
 def _where(table: pa.Table, codes: Ints, code: int) -> pa.Table:
     """Return the rows of one period; a slice if, as usual, they lie together."""
     rows = np.flatnonzero(codes == code)
@@ -322,7 +517,8 @@ def _where(table: pa.Table, codes: Ints, code: int) -> pa.Table:
     return table.take(rows)
 
 
-def _stamped(table: pa.Table, commit_id: int) -> pa.Table:
+def stamped(table: pa.Table, commit_id: int) -> pa.Table:
+    """Return `table` with the commit that brings it in every row."""
     at = table.schema.get_field_index("commit_id")
     stamp = pa.repeat(pa.scalar(commit_id, pa.int64()), table.num_rows)
     return table.set_column(at, table.schema.field(at), stamp)
@@ -340,7 +536,7 @@ def _inside(
     return np.asarray(inside)
 
 
-def _cut(part: pa.Table, start: int | None, end: int | None, *, ordered: bool) -> pa.Table:
+def cut(part: pa.Table, start: int | None, end: int | None, *, ordered: bool) -> pa.Table:
     """Return the rows of ``[start, end)``."""
     if start is None and end is None:
         return part

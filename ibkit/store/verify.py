@@ -6,7 +6,7 @@ Nothing is repaired here.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ibkit.store.table import Table
 
 
+STRANGE: Final = "it is none of ours; other readers would read it too"
+
+
 def frame(tables: Sequence[Table]) -> pd.DataFrame:
     """Return one row a problem: ``dataset instrument file problem``."""
     rows = [
@@ -32,55 +35,74 @@ def frame(tables: Sequence[Table]) -> pd.DataFrame:
         for path, problem in _problems(table, slug)
     ]
     rows += [
-        (table.dataset.name, "", str(path), "it is none of ours; other readers would read it too")
+        (table.dataset.name, "", str(path), STRANGE)
         for table in tables
-        for path in _strangers(table)
+        for path in strangers(table)
+    ]
+    rows += [
+        (table.dataset.name, "", str(path), problem)
+        for table in tables
+        for path, problem in segment_problems(table)
     ]
     return pd.DataFrame(rows, columns=["dataset", "instrument", "file", "problem"], dtype="str")
 
 
-def _strangers(table: Table) -> list[Path]:
+def strangers(table: Table) -> list[Path]:
     """Return the files inside the dataset's folder that no write put there."""
     ours = {table.part(slug, code) for slug in table.slugs() for code in table.stored(slug)}
-    return sorted(path for path in table.folder.rglob("*") if path.is_file() and path not in ours)
+    return [path for path in table.door.medium.below(table.folder) if path not in ours]
 
 
 def _problems(table: Table, slug: str) -> Iterator[tuple[Path, str]]:
-    written = {
+    written = last_written(table, slug)
+    for code in sorted({*table.stored(slug), *table.written(slug)}):
+        label = layout.label(code, table.dataset.grain)
+        path = table.part(slug, code)
+        for problem in file_problems(table, slug, code, written.get(label)):
+            yield path, problem
+
+
+def last_written(table: Table, slug: str) -> dict[str, tuple[int, FileChange]]:
+    """Return what the journal says last of each period, and in which commit."""
+    return {
         change.period: (commit.commit_id, change)
         for commit in table.log(slug)
         for change in commit.files
     }
-    for code in sorted({*table.stored(slug), *table.written(slug)}):
-        label = layout.label(code, table.dataset.grain)
-        path = table.part(slug, code)
-        for problem in _file_problems(table, slug, code, written.get(label)):
-            yield path, problem
 
 
-def _file_problems(
+def segment_problems(table: Table) -> Iterator[tuple[Path, str]]:
+    """Yield the write-ahead segments that have damage before their last frame."""
+    for segment in table.wal.all():
+        if segment.damaged:
+            yield segment.path, f"{len(segment.damaged)} frames of it are damaged"
+
+
+def file_problems(
     table: Table, slug: str, code: int, last: tuple[int, FileChange] | None
 ) -> Iterator[str]:
+    """Yield what is wrong with the file of a period, of which the journal said `last`."""
     path = table.part(slug, code)
     try:
-        footer = files.read_footer(path, table.dataset)
-        rows = files.read(path, table.dataset)
+        footer = files.read_footer(path, table.dataset, door=table.door)
+        rows = files.read(path, table.dataset, door=table.door)
     except CorruptFileError as error:
         yield error.reason
         return
     if footer is None or rows is None:
-        if last is not None:
+        if last is not None and last[1].bytes:  # a repair strikes files off with no bytes
             yield f"it is gone; the journal knows {last[1].rows} rows"
         return
     # a file newer than the journal's last word was put there by a writer that was killed since
-    if last and footer.commit_id <= last[0] and _digest(path) != last[1].sha256:
+    if last and footer.commit_id <= last[0] and _digest(table, path) != last[1].sha256:
         yield "its bytes are not those that were written"
     if rows.num_rows != footer.rows:
         yield f"{rows.num_rows} rows, its footer says {footer.rows}"
-    yield from _row_problems(table, rows, code)
+    yield from row_problems(table, rows, code)
 
 
-def _row_problems(table: Table, rows: Any, code: int) -> Iterator[str]:
+def row_problems(table: Table, rows: Any, code: int) -> Iterator[str]:
+    """Yield what is wrong with the rows of a period's file."""
     keys = merge.key_numbers(rows, table.dataset.key)
     order = np.lexsort(keys[::-1])
     if (order != np.arange(len(order))).any():
@@ -96,5 +118,10 @@ def _row_problems(table: Table, rows: Any, code: int) -> Iterator[str]:
         yield "; ".join(f"{check}: {n} rows" for check, n, _ in error.failures)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(table: Table, path: Path) -> str:
+    return sha256(table.door.medium.read(path, "a data file") or b"")
+
+
+def sha256(content: bytes) -> str:
+    """Return the checksum by which the journal remembers a file."""
+    return hashlib.sha256(content).hexdigest()

@@ -28,8 +28,11 @@ def contracts(draw):
     return contract
 
 
-@given(contracts())
-def test_a_slug_leads_back_to_its_contract(contract):
+@given(contracts(), st.sampled_from(["", "6E", "SIL", "SPXW"]))
+def test_a_slug_leads_back_to_its_contract(contract, trading_class):
+    if contract.secType in {"FUT", "OPT", "FOP"}:
+        contract.tradingClass = trading_class if trading_class != contract.symbol else ""
+
     assert from_slug(slug(contract)) == contract
 
 

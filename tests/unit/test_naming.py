@@ -95,5 +95,16 @@ def test_two_expiries_and_two_strikes_never_share_a_folder():
     assert len(months) == len(strikes) == 2
 
 
+def test_two_classes_of_one_symbol_never_share_a_folder():
+    silver, small = (
+        Future("SI", "20261229", "COMEX", currency="USD", tradingClass=name)
+        for name in ("SI", "SIL")
+    )
+
+    assert slug(silver) == "FUT-SI-COMEX-USD-20261229"
+    assert slug(small) == "FUT-SI-COMEX-USD-20261229-SIL"
+    assert from_slug(slug(small)).tradingClass == "SIL"
+
+
 def test_a_contract_that_shorthand_cannot_say_is_named_by_its_number():
     assert shorthand(Contract(secType="BAG", symbol="SPY", conId=7)) == "CONID:7"

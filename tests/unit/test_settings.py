@@ -92,3 +92,21 @@ def test_an_argument_out_of_range_is_refused_by_name(workspace):
 def test_an_unknown_profile_lists_those_there_are(workspace):
     with pytest.raises(UnknownProfileError, match="live, paper, sim"):
         load_settings(workspace).profile("papper")
+
+
+def test_limits_of_quality_are_read_by_dataset_and_refused_where_they_mean_nothing(workspace):
+    file = workspace / "ibkit.toml"
+    file.write_text("[quality.bars_1min]\ngap_share = 0.01\nlongest_gap = 30\n")
+
+    assert load_settings(workspace).limits() == {
+        "bars_1min": {"gap_share": 0.01, "longest_gap": 30}
+    }
+
+    for text, words in [
+        ("[quality.bars_1minute]\ngap_share = 0.01\n", "no dataset 'bars_1minute'"),
+        ("[quality.bars_1min]\ngaps = 3\n", "quality.bars_1min.gaps"),
+        ("[quality.bars_1min]\ngap_share = 3\n", "less than or equal to 1"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(SettingsError, match=words):
+            load_settings(workspace)

@@ -14,18 +14,19 @@ class DatasetContract:
     """Subclass it, name the dataset, and let the fixture `rows` return valid rows of it."""
 
     name: str
+    instrument = "AAPL"
 
     @pytest.fixture
     def write(self, store):
         def write(rows):
-            return store.upsert(self.name, "AAPL", rows, source="IB")
+            return store.upsert(self.name, self.instrument, rows, source="IB")
 
         return write
 
     @pytest.fixture
     def read(self, store):
         names = ", ".join(f'"{name}"' for name in DATASETS[self.name].names)
-        order = ", ".join(DATASETS[self.name].key)
+        order = ", ".join(f'"{name}"' for name in DATASETS[self.name].key)
 
         def read():
             query = f"select {names} from {self.name} order by {order}"
@@ -78,7 +79,9 @@ class BarsContract(DatasetContract):
 
 
 TestBars = [
-    type(f"Test_{name}", (BarsContract,), {"name": name}) for name in DATASETS if "bars" in name
+    type(f"Test_{name}", (BarsContract,), {"name": name})
+    for name in DATASETS
+    if name.startswith("bars_")
 ]
 for contract in TestBars:
     globals()[contract.__name__] = contract
@@ -100,3 +103,152 @@ class TestGaps(DatasetContract):
                 "use_rth": True,
             }
         )
+
+
+def instants(n: int = 3):
+    return pd.date_range("2026-10-02 14:30:00.5", periods=n, freq="s", tz="UTC", unit="us")
+
+
+class TestTrades(DatasetContract):
+    name = "trades"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "price": [189.5, 189.51, 189.5],
+                "size": [100.0, 1.0, 0.5],
+                "exchange": ["ARCA", "ARCA", "Q"],
+                "past_limit": False,
+                "recorder": "rec-1",
+                "seq": [1, 2, 3],
+            }
+        )
+
+
+class TestQuotes(DatasetContract):
+    name = "quotes"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "bid": [189.5, 189.51, 189.5],
+                "ask": [189.52, 189.52, 189.51],
+                "bid_size": [100.0, 300.0, 200.0],
+                "ask_size": [100.0, 1.0, 2.0],
+                "recorder": "history",
+                "seq": [0, 0, 0],
+            }
+        )
+
+
+def contracts_of(rows: pd.DataFrame) -> pd.DataFrame:
+    rights = {"expiry": "20261218", "right": ["C", "P", "C", "C"], "trading_class": "AAPL"}
+    return rows.assign(**rights, strike=[182.5, 182.5, 182.25, 190.0])
+
+
+class TestOptionChain(DatasetContract):
+    name = "option_chain"
+
+    @pytest.fixture
+    def rows(self):
+        chain = contracts_of(pd.DataFrame({"ts": instants(1).repeat(4), "bid": [8.1, 1, 8.3, 4]}))
+        chain = chain.assign(delta=[0.6, -0.4, 0.61, 0.5], open_interest=10.0)
+        return chain.sort_values(["expiry", "strike", "right"]).reset_index(drop=True)
+
+
+class OptionBarsContract(DatasetContract):
+    @pytest.fixture
+    def rows(self, bars):
+        some = bars(n=4).reset_index().assign(what_to_show="TRADES", use_rth=True)
+        return contracts_of(some).sort_values(["expiry", "strike", "right"]).reset_index(drop=True)
+
+
+for contract in [
+    type(f"Test_{name}", (OptionBarsContract,), {"name": name})
+    for name in ("option_bars_1min", "option_bars_1hour", "option_bars_1day")  # one a grain
+]:
+    globals()[contract.__name__] = contract
+
+
+class TestFills(DatasetContract):
+    name = "fills"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "exec_id": ["0001.01", "0001.02", "0002.01"],
+                "action": ["BUY", "BUY", "SELL"],
+                "quantity": [60.0, 40.0, 100.0],
+                "price": [189.5, 189.51, 190.0],
+                "perm_id": [7, 7, 8],
+            }
+        )
+
+
+class TestOrders(DatasetContract):
+    name = "orders"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "client_id": 1,
+                "order_id": [5, 5, 6],
+                "order_type": "LMT",
+                "status": ["working", "filled", "working"],
+                "limit_price": 189.5,
+            }
+        )
+
+
+class TestAccountValues(DatasetContract):
+    name = "account_values"
+    instrument = "ACCOUNT-DU1234567"
+
+    @pytest.fixture
+    def rows(self):
+        tags = ["AccountType", "NetLiquidation", "NetLiquidation"]
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "tag": tags,
+                "currency": ["", "BASE", "USD"],
+                "value": ["INDIVIDUAL", "100000.5", "100000.5"],
+            }
+        )
+
+
+class TestEvents(DatasetContract):
+    name = "events"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "kind": ["dividend", "earnings", "earnings"],
+                "event_key": ["d1", "e1", "e2"],
+                "status": "CONFIRMED",
+            }
+        )
+
+    def test_a_date_that_is_moved_is_still_one_event(self, write, read, rows):
+        write(rows)
+        write(rows.assign(ts=rows["ts"] + pd.Timedelta(days=1)))
+
+        assert [row["ts"] for row in read()] == list(rows["ts"] + pd.Timedelta(days=1))
+
+
+class TestContracts(DatasetContract):
+    name = "contracts"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame({"ts": instants(), "symbol": "AAPL", "min_tick": 0.01, "detail": "{}"})

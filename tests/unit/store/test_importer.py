@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from ibkit.errors import InvalidRowsError, StoreAccessError
+from ibkit.store import importer
 
 SPX = "IND-SPX-CBOE-USD"
 
@@ -104,3 +105,86 @@ def test_an_import_into_a_simulated_store_says_that_it_is_simulated(tmp_path, ba
     store.import_bars("AAPL", "1 min", bars())
 
     assert store.bars("AAPL", "1 min").attrs["source"] == "SIM:import"
+
+
+def test_bars_that_are_labelled_by_their_end_begin_a_bar_earlier(store, bars):
+    frame = bars()
+
+    store.import_bars("AAPL", "1 min", frame.shift(freq="1min"), label="end")
+
+    assert store.bars("AAPL", "1 min").index.tolist() == frame.index.tolist()
+    with pytest.raises(ValueError, match="dated by their session"):
+        store.import_bars("AAPL", "1 day", frame, label="end")
+    with pytest.raises(ValueError, match="not by 'middle'"):
+        store.import_bars("AAPL", "1 min", frame, label="middle")
+
+
+def test_volumes_in_lots_become_shares(store, bars):
+    frame = bars()
+
+    store.import_bars("AAPL", "1 min", frame, volume_unit=100)
+
+    assert store.bars("AAPL", "1 min")["volume"].tolist() == (frame["volume"] * 100).tolist()
+    for unit in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a number above 0"):
+            store.import_bars("AAPL", "1 min", frame, volume_unit=unit)
+
+
+def test_the_hour_that_autumn_has_twice_is_told_apart_by_its_order(store, bars):
+    frame = bars("2026-11-01 04:00", n=240)  # New York leaves summer time at 06:00 UTC
+    local = frame.tz_convert("America/New_York").tz_localize(None)
+
+    store.import_bars("AAPL", "1 min", local, zone="America/New_York")
+
+    assert store.bars("AAPL", "1 min").index.tolist() == frame.index.tolist()
+
+
+@pytest.mark.parametrize(
+    ("zone", "time", "words"),
+    [
+        ("America/New_York", "2026-03-08 02:30", "not in America/New_York"),  # never was
+        ("Mars/Olympus", "2026-03-08 12:30", "no time zone 'Mars/Olympus'"),
+    ],
+)
+def test_times_that_a_zone_does_not_have_are_named(store, bars, zone, time, words):
+    frame = bars(n=1).reset_index().assign(ts=[time])
+
+    with pytest.raises(InvalidRowsError, match=words):
+        store.import_bars("AAPL", "1 min", frame, zone=zone)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_big_file_comes_in_chunks_and_counts_as_one(store, bars, tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(importer.Source.chunks, "__defaults__", (100,))
+    frame, path = bars(n=450), tmp_path / f"bars{suffix}"
+    frame.to_csv(path) if suffix == ".csv" else frame.to_parquet(path)
+
+    commit = store.import_bars("AAPL", "1 min", path)
+
+    assert (commit.rows_in, commit.rows_added) == (450, 450)
+    pd.testing.assert_frame_equal(store.bars("AAPL", "1 min"), frame, check_freq=False)
+    assert len(store.history("bars_1min", "AAPL")) == 5
+    assert store.import_bars("AAPL", "1 min", path).operation == "none"
+
+
+def test_a_bad_row_far_down_is_named_and_nothing_of_the_file_is_written(
+    store, bars, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(importer.Source.chunks, "__defaults__", (100,))
+    frame = bars(n=450)
+    frame.iloc[321, 1] = 1.0  # high
+    frame.to_csv(tmp_path / "bars.csv")
+
+    with pytest.raises(InvalidRowsError, match=r"counted from row 300: row 21: ts="):
+        store.import_bars("AAPL", "1 min", tmp_path / "bars.csv")
+    assert store.datasets() == []
+
+    commit = store.import_bars("AAPL", "1 min", tmp_path / "bars.csv", on_error="quarantine")
+    assert (commit.rows_added, commit.rows_set_aside) == (449, 1)
+
+
+def test_an_empty_file_is_told(store, tmp_path):
+    (tmp_path / "bars.csv").write_text("ts,open,high,low,close\n")
+
+    with pytest.raises(InvalidRowsError):
+        store.import_bars("AAPL", "1 min", tmp_path / "bars.csv", zone="UTC")

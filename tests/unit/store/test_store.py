@@ -18,6 +18,7 @@ from ibkit.errors import (
 )
 from ibkit.store import Store, disk
 from ibkit.store import table as engine
+from ibkit.store.locks import exclusive
 
 SLUG = "STK-AAPL-SMART-USD"
 
@@ -397,7 +398,7 @@ def test_a_disk_that_fails_at_any_step_is_named_and_costs_nothing(store, bars, m
     frame = bars()
     store.write_bars("AAPL", "1 min", frame)
 
-    def full(path, *_):
+    def full(path, *_, **__):
         with disk.access(path, "a file"):
             raise OSError(28, "No space left on device")
 
@@ -520,7 +521,7 @@ def test_a_lock_that_is_held_too_long_is_an_error(store, bars, monkeypatch):
     lock = store.root / "meta" / "bars_1min" / "lock" / SLUG
 
     def hold():
-        with engine.exclusive(lock, 1.0):
+        with exclusive(lock, 1.0):
             held.set()
             done.wait(10)
 

@@ -1,0 +1,468 @@
+"""The reading half of `Store`: one series or many, whole or piece by piece, in anybody's frame.
+
+Rows come together in `Table.read` and nowhere else: Parquet, the read cache, and what streams
+appended since. Here they are asked for, joined over instruments, resampled, and handed out.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
+
+from ibkit.errors import UnknownSeriesError
+from ibkit.schema import BAR_SIZES, DATASETS, BarSize
+from ibkit.schema import bar_size as size_of
+from ibkit.store import coverage, files, frames, instruments, lazy, parallel, resample
+from ibkit.store.journal import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from typing import Self
+
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    from ibkit.schema import WhatToShow
+    from ibkit.store.cache import Cache
+    from ibkit.store.parallel import Mapped
+    from ibkit.store.table import Table
+
+    Instrument = Any  # a shorthand, a slug, or an ib_async Contract
+
+Frames = Literal["pandas", "arrow", "polars", "duckdb"]
+THREADS: Final = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Which bars are wanted; `start` and `end` in microseconds."""
+
+    size: BarSize
+    start: int | None
+    end: int | None
+    what_to_show: str
+    use_rth: bool
+    columns: tuple[str, ...]  # ts is the first
+    source: BarSize | None = None  # the smaller bars to make them of
+    sessions: tuple[Any, ...] | None = None
+
+    @property
+    def series(self) -> dict[str, Any]:
+        """The head of the key."""
+        return {"what_to_show": self.what_to_show, "use_rth": self.use_rth}
+
+
+class Reading:
+    """What a store can be asked for. `Store` is the class to use; it brings tables and kind."""
+
+    kind: Any
+    _cache: Cache
+
+    if TYPE_CHECKING:
+
+        def _table(self, name: str) -> Table: ...
+        def as_of(self, when: datetime | int) -> Self: ...  # noqa: D102 - see Upkeep
+
+    @overload
+    def bars(
+        self,
+        instrument: Instrument | Sequence[Instrument],
+        bar_size: str = "1 min",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        what_to_show: WhatToShow = "TRADES",
+        use_rth: bool = True,
+        columns: Sequence[str] | None = None,
+        resample: bool | str = False,
+        sessions: Iterable[Any] | None = None,
+        as_of: datetime | int | None = None,
+        as_: Literal["pandas"] = "pandas",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def bars(
+        self,
+        instrument: Instrument | Sequence[Instrument],
+        bar_size: str = "1 min",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        what_to_show: WhatToShow = "TRADES",
+        use_rth: bool = True,
+        columns: Sequence[str] | None = None,
+        resample: bool | str = False,
+        sessions: Iterable[Any] | None = None,
+        as_of: datetime | int | None = None,
+        as_: Frames,
+    ) -> Any: ...
+
+    def bars(  # noqa: PLR0913 - each narrows the question, all but four by name
+        self,
+        instrument: Instrument | Sequence[Instrument],
+        bar_size: str = "1 min",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        what_to_show: WhatToShow = "TRADES",
+        use_rth: bool = True,
+        columns: Sequence[str] | None = None,
+        resample: bool | str = False,
+        sessions: Iterable[Any] | None = None,
+        as_of: datetime | int | None = None,
+        as_: Frames = "pandas",
+    ) -> Any:
+        """Return stored bars of ``[start, end)``.
+
+        Parameters
+        ----------
+        instrument : str, Contract, or a sequence of them
+            A shorthand that leaves something open means the one stored instrument that fits.
+            Several are read in parallel.
+        bar_size : str
+            IB's words: ``"1 min"``.
+        start, end : datetime, optional
+            With a zone; `end` is excluded. None: from the first, to the last.
+        what_to_show, use_rth
+            Which series.
+        columns : sequence of str, optional
+            Read no others: ``["close"]``.
+        resample : bool or str
+            Make the bars of smaller stored ones: of those of the named size (``"1 min"``), or,
+            if True and there are none of `bar_size` itself, of the largest size that divides it.
+        sessions : iterable, optional
+            Of what `resample` cuts the day by: objects with ``start``, ``end``, ``ref_date``.
+            Without, sessions are inferred from the bars and the exchange's clock.
+        as_of : datetime or int, optional
+            Read what was stored at that instant, or after that commit; see `Store.as_of`.
+        as_ : {"pandas", "arrow", "polars", "duckdb"}
+            The frame to return.
+
+        Returns
+        -------
+        DataFrame
+            Index ``ts``: start of the bar, UTC, ascending, unique. Columns, all float64:
+            ``open high low close volume wap``, and ``count`` (Int32). NaN where IB has none. May
+            be empty, if the series exists. ``attrs``: instrument, bar_size, what_to_show,
+            use_rth, simulated, source. Of several instruments: in their order, with a first
+            column ``instrument`` (their slugs). Other frames have ``ts`` as a column.
+
+        Raises
+        ------
+        UnknownSeriesError
+            Nothing is known of this series, or more than one instrument fits.
+        ValueError
+            `start` or `end` has no time zone.
+        CorruptFileError
+            A file is damaged; `verify` lists all such.
+        """
+        if as_of is not None:
+            return self.as_of(as_of).bars(
+                instrument,
+                bar_size,
+                start,
+                end,
+                what_to_show=what_to_show,
+                use_rth=use_rth,
+                columns=columns,
+                resample=resample,
+                sessions=sessions,
+                as_=as_,
+            )
+        ask = Ask(
+            size_of(bar_size),
+            _micros(start),
+            _micros(end),
+            what_to_show,
+            use_rth,
+            tuple(frames.bar_columns(columns)),
+            sessions=None if sessions is None else tuple(sessions),
+        )
+        if _is_many(instrument):
+            found = (self._asked(each, ask, smaller=resample) for each in instrument)
+            rows, attrs = self._many(list({slug: (slug, own) for slug, own in found}.values()))
+        else:
+            slug, ask = self._asked(instrument, ask, smaller=resample)
+            rows, attrs = self._one(slug, ask)
+        return frames.give(rows, attrs, as_)
+
+    def _asked(self, instrument: Instrument, ask: Ask, *, smaller: bool | str) -> tuple[str, Ask]:
+        """Return the instrument's slug, and what to make its bars of."""
+        if isinstance(smaller, str):
+            ask = replace(ask, source=_divides(size_of(smaller), ask.size, say=True))
+        elif smaller:
+            ask = replace(ask, source=self._largest(instrument, ask))
+        table = self._table((ask.source or ask.size).dataset)
+        return instruments.find(instrument, table), ask
+
+    def _largest(self, instrument: Instrument, ask: Ask) -> BarSize | None:
+        """Return the largest stored size that bars can be made of; None: they are stored."""
+        for size in sorted(BAR_SIZES.values(), key=lambda each: -each.seconds):
+            if size is not ask.size and not _divides(size, ask.size):
+                continue
+            table = self._table(size.dataset)
+            try:
+                slug = instruments.find(instrument, table)
+            except UnknownSeriesError:
+                continue
+            if table.sources(slug, ask.series):
+                return None if size is ask.size else size
+        return None
+
+    def _one(self, slug: str, ask: Ask) -> tuple[pa.Table, dict[str, Any]]:
+        table = self._table((ask.source or ask.size).dataset)
+        # asked before the rows: a first write between the two must not look like an empty series
+        sources = table.sources(slug, ask.series)
+        rows = _rows(table, slug, ask)
+        if rows.num_rows and not sources:
+            sources = table.sources(slug, ask.series)
+        if not rows.num_rows and not sources:
+            raise UnknownSeriesError(coverage.absent(table, slug, ask.series))
+        return rows, self._attrs(slug, ask, sources)
+
+    def _attrs(self, slug: str, ask: Ask, sources: Iterable[str]) -> dict[str, Any]:
+        attrs = {
+            "instrument": slug,
+            "bar_size": ask.size.ib,
+            **ask.series,
+            "simulated": self.kind == "sim",
+            "source": ", ".join(sources),
+        }
+        if ask.source is not None:
+            attrs["resampled_from"] = ask.source.ib
+        return attrs
+
+    def _many(self, found: Sequence[tuple[str, Ask]]) -> tuple[pa.Table, dict[str, Any]]:
+        if not found:
+            raise ValueError("no instrument is named")
+        with ThreadPoolExecutor(THREADS) as pool:
+            parts = list(pool.map(lambda each: self._one(*each), found))
+        sources = sorted({source for _, attrs in parts for source in [attrs["source"]] if source})
+        first = found[0][1]
+        attrs = self._attrs("", first, sources)
+        attrs["instrument"] = [slug for slug, _ in found]
+        return frames.long(
+            [(slug, rows) for (slug, _), (rows, _) in zip(found, parts, strict=True)]
+        ), attrs
+
+    def read(
+        self,
+        dataset: str,
+        instrument: Instrument | Sequence[Instrument] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        series: Mapping[str, Any] | None = None,
+        as_of: datetime | int | None = None,
+        as_: Frames = "pandas",
+    ) -> Any:
+        """Return stored rows of any dataset, as they are; `bars` is the same for bars, and more.
+
+        Parameters
+        ----------
+        dataset : str
+            One of `ibkit.schema.DATASETS`.
+        instrument : str, Contract, or a sequence of them, optional
+            None: all that the dataset has. ``"ACCOUNT-DU…"`` for ``account_values``, the
+            underlying for options.
+        start, end : datetime, optional
+            With a zone; of ``ts``; `end` is excluded.
+        columns : sequence of str, optional
+            Read no others.
+        series : mapping, optional
+            Values of key columns: ``{"recorder": "history"}``.
+        as_of : datetime or int, optional
+            Read what was stored at that instant, or after that commit.
+        as_ : {"pandas", "arrow", "polars", "duckdb"}
+            The frame to return.
+
+        Returns
+        -------
+        DataFrame
+            One row a stored row, by instrument and in the order of the dataset's key; first
+            column ``instrument``; ``ts`` is a column.
+
+        Raises
+        ------
+        UnknownSeriesError, ValueError, CorruptFileError
+            As `bars`; an instrument that the dataset does not have is an error, no empty frame.
+        """
+        if as_of is not None:
+            then = self.as_of(as_of)
+            return then.read(
+                dataset, instrument, start, end, columns=columns, series=series, as_=as_
+            )
+        table = self._table(dataset)
+        low, high = _micros(start), _micros(end)
+        names = frames.columns_of(DATASETS[dataset], columns)
+        slugs = slugs_of(table, instrument)
+        where = dict(series or {})
+
+        def one(slug: str) -> tuple[str, pa.Table]:
+            rows = _some(table, slug, low, high, [*dict.fromkeys([*names, "ts", *where])], where)
+            if not rows.num_rows and not table.log(slug) and table.fresh(slug) is None:
+                raise UnknownSeriesError(f"{dataset} holds nothing of {slug}.")
+            return slug, rows.select(names)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            parts = list(pool.map(one, slugs))
+        attrs = {"dataset": dataset, "simulated": self.kind == "sim", **where}
+        head = table.dataset.partition
+        nothing = files.empty(table.dataset, names)
+        return frames.give_plain(frames.long(parts, head, nothing), attrs, as_)
+
+    def scan(
+        self,
+        dataset: str,
+        instrument: Instrument | Sequence[Instrument] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        series: Mapping[str, Any] | None = None,
+    ) -> pl.LazyFrame:
+        """Return a polars LazyFrame over a dataset: nothing is read before ``collect()``.
+
+        Parameters are those of `read`. Columns that the query does not need are not decoded,
+        files outside of the span are not opened, and one file at a time is in memory.
+        """
+        table = self._table(dataset)
+        span = (_micros(start), _micros(end))
+        return lazy.scan(table, slugs_of(table, instrument), span, dict(series or {}))
+
+    def batches(
+        self,
+        dataset: str,
+        instrument: Instrument | Sequence[Instrument] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        series: Mapping[str, Any] | None = None,
+        rows: int = 65_536,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield record batches of at most `rows` rows, one file in memory at a time.
+
+        Parameters are those of `read`; the order is by instrument, period and key, and each
+        batch begins with a column ``instrument``.
+        """
+        table = self._table(dataset)
+        span = (_micros(start), _micros(end))
+        names = frames.columns_of(DATASETS[dataset], columns)
+        slugs = slugs_of(table, instrument)
+        return lazy.batches(table, slugs, span, names, dict(series or {}), rows)
+
+    def clear_cache(self) -> None:
+        """Remove the read cache of whole histories; reads make it again."""
+        self._cache.clear()
+
+    def map(
+        self,
+        func: Callable[[pd.DataFrame], Any],
+        instruments_: Sequence[Instrument],
+        bar_size: str = "1 min",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        processes: int | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Mapped:
+        """Return ``func(bars)`` of every instrument, worked out in several processes.
+
+        Parameters
+        ----------
+        func : callable
+            Gets the DataFrame that `bars` gives; its result travels back, so it is small. It
+            lives in a module, or, with cloudpickle installed, in a notebook's cell.
+        instruments_ : sequence of str or Contract
+            One task each.
+        bar_size, start, end, **options
+            As for `bars`.
+        processes : int, optional
+            As many as there are processors, if not given.
+        progress : bool
+            Show a bar.
+
+        Returns
+        -------
+        Mapped
+            A mapping of instrument to result, in the order asked for; ``errors`` has those that
+            failed. Looking up a failed one raises its error; ``frame()`` is one row each.
+        """
+        kwargs = {"bar_size": bar_size, "start": start, "end": end, **options}
+        names = [each if isinstance(each, str) else instruments.slug(each) for each in instruments_]
+        return parallel.run(self, func, names, kwargs, processes, progress=progress)
+
+
+def _micros(when: datetime | None) -> int | None:
+    return None if when is None else micros(when)
+
+
+def _is_many(instrument: Any) -> bool:
+    return isinstance(instrument, (list, tuple, set, frozenset)) or (
+        hasattr(instrument, "__iter__") and not isinstance(instrument, str)
+    )
+
+
+def _divides(smaller: BarSize, size: BarSize, *, say: bool = False) -> BarSize | None:
+    """Return `smaller` if whole bars of it make bars of `size`."""
+    fits = smaller.seconds < size.seconds and (
+        smaller.slug != "1week" and (not size.intraday or size.seconds % smaller.seconds == 0)
+    )
+    if say and not fits:
+        raise ValueError(f"bars of {size.ib} cannot be made of bars of {smaller.ib}")
+    return smaller if fits else None
+
+
+def _rows(table: Table, slug: str, ask: Ask) -> pa.Table:
+    """Return the bars of one instrument, made of smaller ones if so asked."""
+    series = tuple(ask.series.values())
+    if ask.source is None:
+        return table.read(slug, ask.start, ask.end, columns=ask.columns, series=series)
+    needed = [*ask.columns, *(["volume"] if "wap" in ask.columns else [])]
+    strange = set(needed) - {"ts", *frames.BAR_FIELDS}
+    if strange:
+        raise ValueError(f"bars made of smaller ones have no {', '.join(sorted(strange))}")
+    around = resample.reach(ask.size)
+    low = None if ask.start is None else ask.start - around
+    high = None if ask.end is None else ask.end + around
+    rows = table.read(slug, low, high, columns=[*dict.fromkeys(needed)], series=series)
+    made = resample.resample(
+        rows,
+        ask.size,
+        resample.clock_of(instruments.contract_of(slug)),
+        sessions=ask.sessions,
+        mean=ask.what_to_show == "BID_ASK",
+    )
+    return lazy.cut(made.select(ask.columns), ask.start, ask.end)
+
+
+def slugs_of(table: Table, instrument: Any) -> list[str]:
+    """Return the slugs of the instruments that are meant; None means all."""
+    if instrument is None:
+        return table.slugs()
+    wanted = instrument if _is_many(instrument) else [instrument]
+    return list(dict.fromkeys(instruments.find(each, table) for each in wanted))
+
+
+def _some(
+    table: Table,
+    slug: str,
+    start: int | None,
+    end: int | None,
+    names: Sequence[str],
+    where: Mapping[str, Any],
+) -> pa.Table:
+    """Return rows where key columns have these values."""
+    strange = [name for name in where if name not in table.dataset.names]
+    if strange:
+        raise ValueError(f"{table.dataset.name} has no column {strange[0]!r}")
+    head = table.dataset.series
+    series = tuple(where[name] for name in head) if head and set(head) <= set(where) else None
+    rows = table.read(slug, start, end, columns=names, series=series)
+    return lazy.equal(rows, where)
