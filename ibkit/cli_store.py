@@ -1,0 +1,276 @@
+"""The commands `ibkit store …`: what is stored, whether it is whole, in and out of it.
+
+As in `ibkit.cli`, a command reads its arguments, calls the store, and says what came of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path  # noqa: TC003 - typer reads annotations when it runs
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from ibkit.errors import IbkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from ibkit.settings import Settings
+    from ibkit.store import Store
+    from ibkit.store.access import Role
+
+app = typer.Typer(help="What is stored, and whether it is whole.", no_args_is_help=True)
+
+INTERRUPTED: Final = 130
+Profile = Annotated[str, typer.Option("--profile", help="sim, paper or live.")]
+Dataset = Annotated[str | None, typer.Argument(help="bars_1min, trades, …; all if not said.")]
+Known = Annotated[str, typer.Argument(help="bars_1min, trades, …")]
+
+
+def settings() -> Settings:
+    """Return the settings of the workspace around here."""
+    from ibkit.settings import load_settings
+
+    return load_settings()
+
+
+def open_profile(profile: str, role: Role | None = None) -> Store:
+    """Return the store of a profile."""
+    from ibkit.store import open_store
+
+    found = settings()
+    found.profile(profile)
+    return open_store(found, profile, role=role)
+
+
+def print_table(table: pd.DataFrame, otherwise: str) -> None:
+    """Print a frame as a table as wide as it needs; say `otherwise` if it has no rows."""
+    print(table.to_string(index=False) if len(table) else otherwise)
+
+
+@app.command("ls")
+def ls(profile: Profile = "sim") -> None:
+    """List datasets and their instruments."""
+    opened = open_profile(profile, "reader")
+    for dataset in opened.datasets():
+        for instrument in opened.instruments(dataset):
+            print(f"{dataset}  {instrument}")
+
+
+@app.command("coverage")
+def coverage(dataset: Dataset = None, profile: Profile = "sim") -> None:
+    """Show one line a series: first, last, rows, size."""
+    table = open_profile(profile, "reader").coverage(dataset)
+    print_table(table.drop(columns="spans"), "nothing is stored yet; ibkit backfill fetches bars")
+
+
+@app.command("verify")
+def verify(
+    dataset: Dataset = None,
+    profile: Profile = "sim",
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+) -> None:
+    """Read every file back; exit code 1 if anything is wrong, or is left wrong by --repair."""
+    opened = open_profile(profile, None if repair else "reader")
+    problems = opened.verify(dataset, repair=repair)
+    print_table(problems, "every file reads back as it was written")
+    if len(problems) and not (repair and problems["repair"].astype(bool).all()):
+        raise typer.Exit(1)
+
+
+@app.command("compact")
+def compact(
+    dataset: Dataset = None,
+    profile: Profile = "sim",
+    every: Annotated[float, typer.Option(help="Seconds; 0: once.", min=0)] = 0,
+) -> None:
+    """Bring what live streams appended into the Parquet files; --every: until Ctrl-C."""
+    opened = open_profile(profile)
+    print_table(opened.compact(dataset), "nothing to compact")
+    if not every:
+        return
+    try:
+        with opened.compactor(dataset, every_s=every) as work:
+            work.wait()
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. What was compacted stays so.\n")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command("check")
+def check(profile: Profile = "sim") -> None:
+    """Hold stored rows against [quality.<dataset>] of ibkit.toml; exit code 1 on a breach."""
+    limits = settings().limits()
+    if not limits:
+        print("no limits are set; [quality.bars_1min] with gap_share = 0.01 in ibkit.toml sets one")
+        return
+    found = open_profile(profile, "reader").check(limits)
+    for breach in found:
+        print(breach)
+    if found:
+        raise typer.Exit(1)
+    print("every series is within its limits")
+
+
+@app.command("quality")
+def quality(dataset: Dataset = None, profile: Profile = "sim") -> None:
+    """Show gaps, stale tails, outliers and contradictions, one line a series."""
+    table = open_profile(profile, "reader").quality(dataset)
+    print_table(table.drop(columns=["first"]), "nothing is stored yet")
+
+
+@app.command("prune")
+def prune(
+    profile: Profile = "sim",
+    days: Annotated[float, typer.Option(help="Keep what was replaced since.", min=0)] = 30,
+    keep: Annotated[int, typer.Option(help="Old files to keep of each period.", min=0)] = 3,
+) -> None:
+    """Remove old versions of files; the rows of now are not touched."""
+    gone = open_profile(profile).prune(older_than=timedelta(days=days), keep=keep)
+    print(f"{len(gone)} old files removed, {gone['bytes'].sum() / 1e6:.1f} MB")
+
+
+@app.command("export")
+def export(
+    dataset: Known,
+    target: Annotated[Path, typer.Argument(help="x.csv, x.csv.gz, x.parquet, x.arrow; a folder.")],
+    instrument: Annotated[
+        list[str] | None, typer.Option("-i", "--instrument", help="AAPL; any number of times.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First instant, ISO 8601; UTC.")] = None,
+    end: Annotated[str | None, typer.Option(help="First instant after, ISO 8601; UTC.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("-c", "--column", help="ts, close, …; all if not said.")
+    ] = None,
+    each: Annotated[
+        Literal["csv", "csv.gz", "parquet", "arrow"] | None,
+        typer.Option(help="One file an instrument, of this format, in the folder TARGET."),
+    ] = None,
+    profile: Profile = "sim",
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write rows to files for others."""
+    opened = open_profile(profile, "reader")
+    options: dict[str, Any] = {"fmt": each, "each": each is not None, "overwrite": overwrite}
+    with usage():
+        done = opened.export(
+            dataset,
+            target,
+            instrument,
+            instant(start, "--start"),
+            instant(end, "--end"),
+            columns=column,
+            **options,
+        )
+    print_table(done, "nothing was written")
+
+
+@app.command("import")
+def import_(  # noqa: PLR0913, PLR0917 - as above
+    instrument: Annotated[str, typer.Argument(help="Shorthand: AAPL, IND:SPX@CBOE.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV, Parquet or Arrow.", exists=True, dir_okay=False)
+    ],
+    source: Annotated[str, typer.Option(help="Where the data come from; kept with the rows.")],
+    zone: Annotated[str | None, typer.Option(help="Of times without one: UTC.")] = None,
+    bar_size: Annotated[str, typer.Option(help="IB's words.")] = "1 day",
+    column: Annotated[
+        list[str] | None, typer.Option("-c", "--column", help="theirs=ours: Date=ts, Close=close.")
+    ] = None,
+    label: Annotated[
+        Literal["start", "end"], typer.Option(help="What their time of a bar means.")
+    ] = "start",
+    volume_unit: Annotated[float, typer.Option(help="Ours in one of theirs; 100 for lots.")] = 1.0,
+    what_to_show: Annotated[str, typer.Option(help="TRADES, MIDPOINT, BID, ASK, …")] = "TRADES",
+    profile: Profile = "paper",
+    *,
+    outside_rth: Annotated[
+        bool, typer.Option("--outside-rth", help="They are of all hours, not regular ones alone.")
+    ] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing all.")
+    ] = False,
+) -> None:
+    """Import bars from a file."""
+    named = [text.partition("=") for text in column or []]
+    if not all(equals for _, equals, _ in named):
+        raise typer.BadParameter("a column is named as theirs=ours", param_hint="--column")
+    opened = open_profile(profile)
+    with usage():
+        commit = opened.import_bars(
+            instrument,
+            bar_size,
+            file,
+            columns={theirs: ours for theirs, _, ours in named} or None,
+            zone=zone,
+            label=label,
+            volume_unit=volume_unit,
+            source=source,
+            on_error="quarantine" if quarantine else "raise",
+            progress=True,
+            what_to_show=what_to_show,
+            use_rth=not outside_rth,
+        )
+    aside = f", {commit.rows_set_aside:,} set aside" if commit.rows_set_aside else ""
+    print(
+        f"{commit.dataset} {commit.instrument}: {commit.rows_in:,} rows read, "
+        f"{commit.rows_added:,} new, {commit.rows_changed:,} changed{aside}"
+    )
+
+
+@app.command("encrypt")
+def encrypt(dataset: Known, profile: Profile = "paper") -> None:
+    """Encrypt a dataset at rest; its key goes to the folder of secrets or the keyring."""
+    _say_key(open_profile(profile).encrypt(dataset), dataset)
+
+
+@app.command("rotate-key")
+def rotate_key(dataset: Known, profile: Profile = "paper") -> None:
+    """Encrypt a dataset with a new key; the old one may be thrown away then."""
+    _say_key(open_profile(profile).rotate_key(dataset), dataset)
+
+
+def _say_key(done: pd.DataFrame, dataset: str) -> None:
+    print_table(done, f"{dataset} holds nothing yet; what comes is encrypted")
+    print("Keep a copy of the key elsewhere: without it the rows are lost.")
+
+
+@app.command("share")
+def share(
+    whom: Annotated[Literal["private", "readers", "writers"], typer.Argument()],
+    group: Annotated[str | None, typer.Option(help="Of this machine's accounts.")] = None,
+    profile: Profile = "paper",
+) -> None:
+    """Say by file modes who else on this machine may use the store."""
+    opened = open_profile(profile)
+    opened.share(whom, group=group)
+    print(f"{opened.root} is {'private' if whom == 'private' else f'shared with {whom}'} now")
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Say an option that makes no sense as one, without a traceback."""
+    try:
+        yield
+    except IbkitError:
+        raise
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def instant(text: str | None, hint: str) -> datetime | None:
+    """Return an ISO text as an instant; without a zone it is in UTC."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no ISO date or time", param_hint=hint) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
