@@ -34,6 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=defaults.idle_exit_s,
         help="leave after so many seconds without a client; 0: never",
     )
+    command.add_argument("--calendar", dest="always_open", action="store_false", help="keep hours")
+    command.add_argument(
+        "--start", default="", help="first instant, ISO with a zone; or: recording"
+    )
+    command.add_argument("--speed", type=float, default=1.0, help="of the clock")
+    command.add_argument("--manual", action="store_true", help="the control port moves the clock")
+    command.add_argument("--faults", type=Path, help="a schedule of faults, TOML")
+    command.add_argument("--control", type=Path, help="folder for the control port's address")
     return serve(Options(**vars(parser.parse_args(arguments))))
 
 

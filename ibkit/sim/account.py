@@ -1,23 +1,24 @@
 """The account: cash by currency, positions, what they are worth, and IB's tables of values.
 
 Money is Decimal and is conserved: cash plus the cost of positions is what was paid in, plus what
-was realised, less fees. Futures pay no principal; what they win is cash when they close. Not here:
-who trades (`ibkit.sim.exchange`).
+was realised. Futures and CFDs pay no principal; what they win is cash when they close. As at IB the
+cost of a position holds the fees of opening it. Not here: who trades (`ibkit.sim.exchange`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from ibkit.sim.fees import margins
+from ibkit.sim.margin import needs
 from ibkit.sim.orders import ZERO
 from ibkit.sim.values import account_summary, account_values
-from ibkit.sim.worth import Prices, exchange_rate, mark, to_decimal
+from ibkit.sim.worth import Prices, exchange_rate, mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,22 +27,38 @@ if TYPE_CHECKING:
     from ibkit.sim.universe import Instrument
 
 HOME: Final = ZoneInfo("America/New_York")
-NO_PRINCIPAL: Final = frozenset({"FUT"})
+NO_PRINCIPAL: Final = frozenset({"FUT", "CFD"})
+KINDS: Final = {"OPT": "options", "FOP": "options", "CRYPTO": "crypto", "BOND": "bonds"}
+NO_VALUE: Final = NO_PRINCIPAL | {"CASH"}
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What is held of one instrument; `cost` is the money paid for it, `realized` what it won."""
+    """What is held of one instrument.
+
+    Attributes
+    ----------
+    cost, fees : Decimal
+        The money paid for it, and the fees paid on top.
+    realized : Decimal
+        What it won, after fees.
+    """
 
     instrument: Instrument
     quantity: Decimal = ZERO
     cost: Decimal = ZERO
+    fees: Decimal = ZERO
     realized: Decimal = ZERO
 
     @property
+    def basis(self) -> Decimal:
+        """Cost and fees."""
+        return self.cost + self.fees
+
+    @property
     def avg_cost(self) -> Decimal:
-        """The money paid a unit; of futures with the multiplier."""
-        return self.cost / self.quantity if self.quantity else ZERO
+        """The money paid a unit, fees included; of futures and options with the multiplier."""
+        return self.basis / self.quantity if self.quantity else ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,9 @@ class Sums:
 
     cash: Decimal
     stocks: Decimal
+    bonds: Decimal
+    options: Decimal
+    options_sold: Decimal
     crypto: Decimal
     futures_pnl: Decimal
     unrealized: Decimal
@@ -73,7 +93,22 @@ class Sums:
     @property
     def equity(self) -> Decimal:
         """What would be left if everything were sold."""
-        return self.cash + self.stocks + self.crypto + self.futures_pnl
+        return self.loan_value + self.options - self.options_sold
+
+    @property
+    def loan_value(self) -> Decimal:
+        """The equity that may carry a loan: without the value of bought options."""
+        return (
+            self.cash + self.stocks + self.bonds + self.crypto + self.futures_pnl
+        ) + self.options_sold
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A position when the day began: its worth, and what it had won."""
+
+    value: Decimal = ZERO
+    realized: Decimal = ZERO
 
 
 class Account:
@@ -85,43 +120,52 @@ class Account:
         Starts with ``DUSIM``.
     base : str
         The currency of its sums.
-    cash : Decimal or int
-        What it begins with, in `base`.
+    cash : Decimal, int, or mapping
+        What it begins with, in `base`, or by currency.
     """
 
     def __init__(
-        self, account_id: str = "DUSIM0001", base: str = "USD", cash: Decimal | int = 1_000_000
+        self,
+        account_id: str = "DUSIM0001",
+        base: str = "USD",
+        cash: Decimal | int | Mapping[str, Decimal | int] = 1_000_000,
     ) -> None:
         self.account_id, self.base = account_id, base
-        self.paid_in = Decimal(cash)
-        self.cash: dict[str, Decimal] = defaultdict(Decimal, {base: Decimal(cash)})
+        paid = cash if isinstance(cash, Mapping) else {base: cash}
+        self.paid_in = {currency: Decimal(amount) for currency, amount in paid.items()}
+        self.cash: dict[str, Decimal] = defaultdict(Decimal, self.paid_in)
         self.fees: dict[str, Decimal] = defaultdict(Decimal)
         self._positions: dict[int, Position] = {}
         self._day: date | None = None
-        self._equity_at_open = Decimal(cash)
+        self._days: dict[int, Day] = {}
+        self._spent: dict[int, Decimal] = defaultdict(Decimal)
+        self._equity_at_open: Decimal | None = None
+        self._realized_at_open = ZERO
 
     # --- trading --------------------------------------------------------------------------------
 
-    def preview(self, instrument: Instrument, signed: Decimal, price: Decimal) -> Decimal | None:
-        """Return what a trade would realise before fees, or None when it closes nothing."""
-        _, realized = _traded(self.position(instrument), signed, price)
-        return realized
+    def preview(
+        self, instrument: Instrument, signed: Decimal, price: Decimal, fee: Decimal = ZERO
+    ) -> Decimal | None:
+        """Return what a trade would realise after fees, or None when it closes nothing."""
+        position = self.position(instrument)
+        after, _ = _traded(position, signed, price, fee)
+        closes = position.quantity * signed < 0
+        return after.realized - position.realized if closes else None
 
     def apply(self, fill: Fill) -> None:
         """Book one execution: position, cash and fee."""
         signed = fill.shares * fill.sign
-        before = self.position(fill.instrument)
-        after, realized = _traded(before, signed, fill.price)
-        self._positions[fill.instrument.con_id] = after
-        money = signed * fill.price * fill.instrument.point_value
-        if fill.instrument.sec_type in NO_PRINCIPAL:
-            self.cash[fill.instrument.currency] += realized or ZERO
-        else:
-            self.cash[fill.instrument.currency] -= money
-        if fill.instrument.sec_type == "CASH":
-            self.cash[fill.instrument.symbol] += signed
+        instrument = fill.instrument
+        before = self.position(instrument)
+        after, gross = _traded(before, signed, fill.price, fill.commission)
+        self._positions[instrument.con_id] = after
+        for currency, amount in _money(instrument, signed, fill.price, gross).items():
+            self.cash[currency] += amount
         self.cash[fill.currency] -= fill.commission
         self.fees[fill.currency] += fill.commission
+        spent = signed * fill.price * instrument.point_value + fill.commission
+        self._spent[instrument.con_id] += spent
 
     def position(self, instrument: Instrument) -> Position:
         """Return what is held of `instrument`; nothing is a position of 0."""
@@ -138,16 +182,21 @@ class Account:
         table = account_summary if kind == "summary" else account_values
         return table(self, market, now)
 
-    @property
-    def equity_at_open(self) -> Decimal:
-        """The equity with which the day began."""
+    def equity_at_open(self, market: Prices, now: float) -> Decimal:
+        """Return the equity with which the day began."""
+        if self._equity_at_open is None:
+            rates = (
+                amount * exchange_rate(market, now, name, self.base)
+                for name, amount in self.paid_in.items()
+            )
+            self._equity_at_open = sum(rates, ZERO)
         return self._equity_at_open
 
     # --- worth ----------------------------------------------------------------------------------
 
     def portfolio(self, market: Prices, now: float) -> list[PortfolioRow]:
         """Return the open positions at the prices of `now`."""
-        return [_row(market, one, now) for one in self._positions.values() if one.quantity]
+        return [make_row(market, one, now) for one in self._positions.values() if one.quantity]
 
     def sums(self, market: Prices, now: float) -> Sums:
         """Return the account's totals at `now`."""
@@ -156,63 +205,72 @@ class Account:
     def after(self, market: Prices, now: float, request: OrderRequest, price: Decimal) -> Sums:
         """Return the totals as they would be if an order filled at `price`."""
         held = dict(self._positions)
-        signed = request.quantity * request.sign
-        position, realized = _traded(self.position(request.instrument), signed, price)
-        held[request.instrument.con_id] = position
         cash = defaultdict(Decimal, self.cash)
-        instrument = request.instrument
-        money = signed * price * instrument.point_value
-        futures = instrument.sec_type in NO_PRINCIPAL
-        cash[instrument.currency] += (realized or ZERO) if futures else -money
-        if instrument.sec_type == "CASH":
-            cash[instrument.symbol] += signed
+        for instrument, signed, each in _parts(request, price, market, now):
+            position, gross = _traded(self.position(instrument), signed, each, ZERO)
+            held[instrument.con_id] = position
+            for currency, amount in _money(instrument, signed, each, gross).items():
+                cash[currency] += amount
         return self._sums(market, now, held.values(), cash)
 
     def pnl(self, market: Prices, now: float) -> tuple[Decimal, Decimal, Decimal]:
-        """Return the PnL of the day, the unrealised and the realised one."""
+        """Return the PnL of the day, the unrealised one, and the one realised today."""
         self.begin_day(market, now)
         sums = self.sums(market, now)
-        return sums.equity - self._equity_at_open, sums.unrealized, sums.realized
+        daily = sums.equity - self.equity_at_open(market, now)
+        return daily, sums.unrealized, sums.realized - self._realized_at_open
 
     def pnl_single(
         self, con_id: int, market: Prices, now: float
     ) -> tuple[Decimal, Decimal, Decimal, Decimal, Decimal] | None:
-        """Return position, PnL of the day, unrealised, realised and value of one instrument."""
+        """Return position, PnL of the day, unrealised, realised today and value of one row."""
+        self.begin_day(market, now)
         position = self._positions.get(con_id)
         if position is None:
             return None
-        row = _row(market, position, now)
-        prior = market.quote(position.instrument, now).close
-        step = row.market_price - (to_decimal(prior) if prior is not None else row.market_price)
-        daily = step * position.quantity * position.instrument.point_value
-        return position.quantity, daily, row.unrealized, row.realized, row.market_value
+        row, began = make_row(market, position, now), self._days.get(con_id, Day())
+        daily = row.market_value - began.value - self._spent.get(con_id, ZERO)
+        won = row.realized - began.realized
+        return position.quantity, daily, row.unrealized, won, row.market_value
 
     def begin_day(self, market: Prices, now: float) -> None:
-        """Remember the equity with which New York's day began; cheap when it is known.
+        """Remember the worth with which New York's day began; cheap when it is known.
 
         Is to be called before anything is booked: it values what is held now at midnight's prices.
         """
         today = datetime.fromtimestamp(now, HOME).date()
         if self._day is not None and today > self._day:
-            midnight = datetime(today.year, today.month, today.day, tzinfo=HOME)
-            self._equity_at_open = self.sums(market, midnight.timestamp()).equity
+            midnight = datetime(today.year, today.month, today.day, tzinfo=HOME).timestamp()
+            sums = self.sums(market, midnight)
+            self._equity_at_open, self._realized_at_open = sums.equity, sums.realized
+            rows = [make_row(market, one, midnight) for one in self._positions.values()]
+            self._days = {
+                row.position.instrument.con_id: Day(row.market_value, row.realized) for row in rows
+            }
+            self._spent.clear()
         self._day = today
 
     def currencies(self) -> list[str]:
-        """Return the currencies it holds or owes, the base first."""
-        others = sorted(name for name, amount in self.cash.items() if amount and name != self.base)
-        return [self.base, *others]
+        """Return the currencies it holds or owes, or trades in, the base first."""
+        held = {name for name, amount in self.cash.items() if amount}
+        held |= {one.instrument.currency for one in self._positions.values() if one.quantity}
+        return [self.base, *sorted(held - {self.base})]
 
     def _sums(
         self,
         market: Prices,
         now: float,
         positions: Iterable[Position],
-        cash: dict[str, Decimal],
+        cash: Mapping[str, Decimal],
     ) -> Sums:
         total: dict[str, Decimal] = defaultdict(Decimal)
-        for position in positions:
+        held = list(positions)
+        for position in held:
             self._weigh(market, now, position, total)
+        for need in needs(market, now, held):
+            rate = exchange_rate(market, now, need.currency, self.base)
+            total["init_margin"] += need.initial * rate
+            total["maint_margin"] += need.maintenance * rate
         total["cash"] = sum(
             (amount * exchange_rate(market, now, name, self.base) for name, amount in cash.items()),
             ZERO,
@@ -229,20 +287,17 @@ class Account:
         total["realized"] += position.realized * rate
         if not position.quantity:
             return
-        row = _row(market, position, now)
+        row = make_row(market, position, now)
         value = row.market_value * rate
         total["unrealized"] += row.unrealized * rate
         if kind in NO_PRINCIPAL:
-            total["futures_pnl"] += row.unrealized * rate
-        elif kind == "CRYPTO":
-            total["crypto"] += value
-        elif kind != "CASH":
-            total["stocks"] += value
-        if kind not in NO_PRINCIPAL | {"CASH"}:
-            total["gross"] += abs(value)
-        initial, maintenance = margins(position.instrument)
-        total["init_margin"] += abs(value) * initial
-        total["maint_margin"] += abs(value) * maintenance
+            total["futures_pnl"] += (row.market_value - position.cost) * rate
+        if kind in NO_VALUE:
+            return
+        total[KINDS.get(kind, "stocks")] += value
+        total["gross"] += abs(value)
+        if KINDS.get(kind) == "options" and value < 0:
+            total["options_sold"] += value
 
 
 def _home(instrument: Instrument) -> Instrument:
@@ -251,28 +306,59 @@ def _home(instrument: Instrument) -> Instrument:
     return instrument if home == instrument.exchange else replace(instrument, exchange=home)
 
 
-def _traded(before: Position, signed: Decimal, price: Decimal) -> tuple[Position, Decimal | None]:
-    """Return the position after a trade, and what it realised (None when it closed nothing)."""
+def _parts(
+    request: OrderRequest, price: Decimal, market: Prices, now: float
+) -> list[tuple[Instrument, Decimal, Decimal]]:
+    """Return what an order trades: (instrument, signed quantity, price), of combinations by leg."""
+    signed = request.quantity * request.sign
+    if not request.legs:
+        return [(request.instrument, signed, price)]
+    return [
+        (leg.instrument, signed * leg.ratio * leg.sign, mark(market, leg.instrument, now))
+        for leg in request.legs
+    ]
+
+
+def _money(
+    instrument: Instrument, signed: Decimal, price: Decimal, gross: Decimal
+) -> dict[str, Decimal]:
+    """Return what a trade moves in cash, fees apart."""
+    if instrument.sec_type in NO_PRINCIPAL:
+        return {instrument.currency: gross}
+    money = {instrument.currency: -signed * price * instrument.point_value}
+    if instrument.sec_type == "CASH":
+        money[instrument.symbol] = signed
+    return money
+
+
+def _traded(
+    before: Position, signed: Decimal, price: Decimal, fee: Decimal
+) -> tuple[Position, Decimal]:
+    """Return the position after a trade, and what it realised before all fees."""
     point = before.instrument.point_value
     closing = ZERO
     if before.quantity * signed < 0:
         closing = min(abs(signed), abs(before.quantity)).copy_sign(signed)
-    released = before.cost * (-closing / before.quantity) if before.quantity else ZERO
-    proceeds = -closing * price * point
-    opened = (signed - closing) * price * point
+    part = -closing / before.quantity if before.quantity else ZERO
+    released, released_fees = before.cost * part, before.fees * part
+    closing_fee = fee * closing / signed if signed else ZERO
+    gross = -closing * price * point - released if closing else ZERO
     quantity = before.quantity + signed
+    opened = (signed - closing) * price * point
     after = replace(
         before,
         quantity=quantity,
         cost=before.cost - released + opened if quantity else ZERO,
-        realized=before.realized + (proceeds - released if closing else ZERO),
+        fees=before.fees - released_fees + fee - closing_fee if quantity else ZERO,
+        realized=before.realized + (gross - released_fees - closing_fee if closing else ZERO),
     )
-    return after, (proceeds - released if closing else None)
+    return after, gross
 
 
-def _row(market: Prices, position: Position, now: float) -> PortfolioRow:
+def make_row(market: Prices, position: Position, now: float) -> PortfolioRow:
+    """Return a position at the price of `now`."""
     price = mark(market, position.instrument, now)
     value = position.quantity * price * position.instrument.point_value
     return PortfolioRow(
-        position, price, value, position.avg_cost, value - position.cost, position.realized
+        position, price, value, position.avg_cost, value - position.basis, position.realized
     )

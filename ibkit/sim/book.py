@@ -1,6 +1,7 @@
 """The book that orders meet: the market's quote, levels behind it, less what was taken already.
 
-Within a second the same size is never sold twice. Not here: who trades (`exchange`).
+Within a second the same size is never sold twice. Not here: who trades (`floor`), and the orders of
+clients, which rest in `registry`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from ibkit.sim.orders import ZERO
+from ibkit.sim.worth import to_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ibkit.sim.orders import OrderRequest
-    from ibkit.sim.universe import Universe
-    from ibkit.sim.worth import Prices
+    from ibkit.sim.watch import Watch
 
 LEVELS: Final = 5  # behind the best price, that an order may sweep at once
+Place = tuple[int, int, Decimal | None]
 
 
 class Book:
@@ -26,36 +28,46 @@ class Book:
 
     Parameters
     ----------
-    universe, market
-        Price steps and quotes.
+    watch : Watch
+        The market's quotes and trades.
     """
 
-    def __init__(self, universe: Universe, market: Prices) -> None:
-        self._universe, self._market = universe, market
-        self._taken: dict[tuple[int, bool, Decimal], Decimal] = defaultdict(Decimal)
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._taken: dict[Place, Decimal] = defaultdict(Decimal)
         self._second = -1
 
     def levels(self, request: OrderRequest, now: float) -> Iterator[tuple[Decimal, Decimal]]:
         """Yield price and size of the levels that an order would meet, the best first."""
-        if int(now) != self._second:
-            self._taken.clear()
-            self._second = int(now)
-        quote = self._market.quote(request.instrument, now)
+        self._turn(now)
+        quote = self._watch.glance(request.instrument, now).quote
         buys = request.sign > 0
         touch, size = (quote.ask, quote.ask_size) if buys else (quote.bid, quote.bid_size)
         if touch is None:
             return
-        price, whole = Decimal(repr(touch)), Decimal(repr(size))
+        price, whole = to_decimal(touch), to_decimal(size)
+        signed = request.instrument.sec_type == "BAG"
         for level in range(LEVELS + 1):
             left = whole * (1 + level) - self._taken.get(_place(request, price), ZERO)
-            if left > 0 and price > 0:
+            if left > 0 and (price > 0 or signed):
                 yield price, left
-            price += request.sign * self._universe.increment(request.instrument, price)
+            price += request.sign * self._watch.universe.increment(request.instrument, abs(price))
 
-    def take(self, request: OrderRequest, price: Decimal, shares: Decimal) -> None:
-        """Remember that an order took `shares` of a level."""
+    def printed(self, request: OrderRequest, now: float) -> Decimal:
+        """Return how much was traded in this second that a resting order may still have."""
+        self._turn(now)
+        volume = to_decimal(self._watch.glance(request.instrument, now).volume)
+        return max(ZERO, volume - self._taken.get(_place(request, None), ZERO))
+
+    def take(self, request: OrderRequest, price: Decimal | None, shares: Decimal) -> None:
+        """Remember that an order took `shares` of a level, or (None) of the trades."""
         self._taken[_place(request, price)] += shares
 
+    def _turn(self, now: float) -> None:
+        if int(now) != self._second:
+            self._taken.clear()
+            self._second = int(now)
 
-def _place(request: OrderRequest, price: Decimal) -> tuple[int, bool, Decimal]:
-    return request.instrument.con_id, request.sign > 0, price
+
+def _place(request: OrderRequest, price: Decimal | None) -> Place:
+    return request.instrument.con_id, request.sign, price

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from ibkit.contracts.specs import load_specs
+from ibkit.errors import SimulationError
 from ibkit.sim.calendars import CALENDARS
 from ibkit.sim.chains import Product
-from ibkit.sim.instrument import Instrument, Model, PathModel, Rule
+from ibkit.sim.instrument import Bond, Instrument, Model, PathModel, Rule
+from ibkit.sim.optionchains import CYCLES, SLOTS, OptionClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,11 +36,12 @@ ORDER_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the files describe: instruments, futures products by root, market rules by id."""
+    """What the files describe: instruments, futures by root, market rules by id, option classes."""
 
     instruments: tuple[Instrument, ...]
     products: Mapping[str, Product]
     rules: Mapping[int, Rule]
+    options: tuple[OptionClass, ...] = ()
 
 
 def read(tables: list[dict[str, Any]]) -> Catalogue:
@@ -46,6 +49,7 @@ def read(tables: list[dict[str, Any]]) -> Catalogue:
     rules: dict[int, Rule] = {}
     paths: dict[str, PathModel] = {}
     futures: dict[str, dict[str, Any]] = {}
+    optioned: dict[str, dict[str, Any]] = {}
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for table in tables:
         for name, values in table.items():
@@ -55,6 +59,8 @@ def read(tables: list[dict[str, Any]]) -> Catalogue:
                 paths.update({path: PathModel(path, **fields) for path, fields in values.items()})
             elif name == "futures":
                 futures.update(values)
+            elif name == "options":
+                optioned.update(values)
             else:
                 rows.update(_rows(values))
     for row in rows.values():
@@ -62,7 +68,59 @@ def read(tables: list[dict[str, Any]]) -> Catalogue:
             paths.setdefault(row["symbol"] + row.get("currency", ""), _own_path(row))
     _own_names(rows, paths)
     instruments = [_instrument(row, paths) for row in rows.values()]
-    return Catalogue(tuple(instruments), _products(futures, paths), rules)
+    return Catalogue(
+        tuple(instruments),
+        _products(futures, paths),
+        rules,
+        _option_classes(optioned, instruments, rules),
+    )
+
+
+def _option_classes(
+    rows: Mapping[str, dict[str, Any]], instruments: list[Instrument], rules: Mapping[int, Rule]
+) -> tuple[OptionClass, ...]:
+    """Return the option classes; two must not share a slot, or their conIds would clash."""
+    classes = tuple(_option_class(name, row, instruments, rules) for name, row in rows.items())
+    slots: dict[int, str] = {}
+    for one in classes:
+        if slots.setdefault(one.slot, one.name) != one.name:
+            raise SimulationError(
+                f"The option classes {slots[one.slot]} and {one.name} share the slot {one.slot}."
+            )
+    return classes
+
+
+def _option_class(
+    name: str, row: Mapping[str, Any], instruments: list[Instrument], rules: Mapping[int, Rule]
+) -> OptionClass:
+    """Return an option class; its smallest step is the first of its market rule."""
+    sec_type, _, symbol = str(row["under"]).partition(":")
+    found = [
+        one
+        for one in instruments
+        if (one.sec_type, one.symbol, one.currency) == (sec_type, symbol, "USD")
+    ]
+    if not found or row["slot"] not in range(SLOTS) or row["cycle"] not in CYCLES:
+        raise SimulationError(
+            f"The option class {name} cannot be: its under must be an instrument in USD such as "
+            f"STK:SPY, its slot 0 to {SLOTS - 1}, its cycle one of {', '.join(CYCLES)}."
+        )
+    more: dict[str, Any] = {
+        key: row[key] for key in ("european", "morning", "volume") if key in row
+    }
+    if "venues" in row:
+        more["venues"] = tuple(row["venues"].split(","))
+    return OptionClass(
+        name,
+        row["slot"],
+        found[0],
+        row["cycle"],
+        Decimal(row["step"]),
+        Decimal(row.get("wide", row["step"])),
+        row["rule"],
+        rules[row["rule"]][0][1],
+        **more,
+    )
 
 
 def _rule(steps: list[tuple[Any, str]]) -> Rule:
@@ -135,6 +193,9 @@ def _instrument(row: Mapping[str, Any], paths: Mapping[str, PathModel]) -> Instr
         suggested_size_increment=Decimal(row["suggested_size_increment"]),
         sec_ids=(("ISIN", row["isin"]),) if "isin" in row else (),
         aliases=tuple(row.get("aliases", ())),
+        under_con_id=row.get("under", 0),
+        multiplier=row.get("multiplier", ""),
+        bond=Bond(**row["bond"]) if "bond" in row else None,
     )
 
 

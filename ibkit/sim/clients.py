@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ibkit.log import get_logger
-from ibkit.sim.wire import Message, pack
+from ibkit.sim.limits import BarsPacing, MessageRate
+from ibkit.sim.wire import Message, pack, unpack
 from ibkit.sim.wire import replies as r
+from ibkit.sim.wire.frames import LENGTH
 
 if TYPE_CHECKING:
     from ibkit.sim.server import Gateway
@@ -30,17 +32,26 @@ class Subscriptions:
 
     quotes: dict[int, Any] = field(default_factory=dict)
     bars: dict[int, Any] = field(default_factory=dict)
+    real_time_bars: dict[int, Any] = field(default_factory=dict)
+    ticks: dict[int, Any] = field(default_factory=dict)
+    depth: dict[int, Any] = field(default_factory=dict)
+    scanners: dict[int, Any] = field(default_factory=dict)
+    groups: dict[int, int] = field(default_factory=dict)
+    bulletins: bool = False
     pnl: dict[int, Any] = field(default_factory=dict)
     summaries: dict[int, tuple[str, ...]] = field(default_factory=dict)
     multi: dict[int, str] = field(default_factory=dict)
     positions: bool = False
     positions_multi: dict[int, str] = field(default_factory=dict)
     account: str = ""
+    account_told: dict[tuple[str, str], str] = field(default_factory=dict)
+    account_changed: bool = False
 
     @property
     def any(self) -> bool:
         """Whether something must be sent without being asked."""
-        return bool(self.quotes or self.bars or self.pnl or self.account)
+        lines = self.quotes or self.bars or self.real_time_bars or self.ticks or self.depth
+        return bool(lines or self.scanners or self.bulletins or self.pnl or self.account)
 
 
 class Client:
@@ -59,15 +70,38 @@ class Client:
         self.client_id: int = -1
         self.market_data_type = 1
         self.streams = Subscriptions()
+        self.rate = MessageRate(gateway.limits.messages_per_second)
+        self.bars_pacing = BarsPacing(gateway.limits)
+        self.paced = False
+        self.tick_requests: dict[int, float] = {}  # when, by instrument
+        self.bulletins_told = 0
+        self.wsh_ready = False
+        self.wsh_in_flight: int | None = None
         self._transport = transport
         self._unsent: list[bytes] = []
         self._flush_due = False
 
     def send(self, message: Message, values: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Queue one message; messages of one loop turn leave together."""
-        if message.name in self.gateway.faults.withheld or self.is_closing():
+        faults = self.gateway.faults
+        if message.name in faults.withheld or self.is_closing():
             return
-        self.write(pack(message.fields({**(values or {}), **more})))
+        fields = message.fields({**(values or {}), **more})
+        if faults.on_replies:
+            faults.tell(self, message.name, fields)
+        else:
+            self.write(pack(fields))
+
+    def send_line(self, message: Message, values: tuple[object, ...]) -> None:
+        """Queue one flat message from its values in order: the fast way, for streams."""
+        faults = self.gateway.faults
+        if message.name in faults.withheld or self.is_closing():
+            return
+        frame = message.line(values)
+        if faults.on_replies:
+            faults.tell(self, message.name, unpack(frame[LENGTH.size :]))
+        else:
+            self.write(frame)
 
     def write(self, frame: bytes) -> None:
         """Queue a frame that is ready."""
@@ -90,12 +124,20 @@ class Client:
         self.send(r.ERROR, id=about, code=code, text=text)
 
     def flush(self) -> None:
-        """Write what is queued; hang up on a client that does not read."""
+        """Write what is queued."""
         self._flush_due = False
         if self.is_closing():
             return
-        self._transport.write(b"".join(self._unsent))
+        data = b"".join(self._unsent)
         self._unsent.clear()
+        if self.gateway.faults.on_bytes:
+            self.gateway.faults.emit(self, data)
+        else:
+            self.put(data)
+
+    def put(self, data: bytes) -> None:
+        """Write bytes now; hang up on a client that does not read."""
+        self._transport.write(data)
         if self._transport.get_write_buffer_size() > MAX_UNSENT:
             log.warning("client_too_slow", client_id=self.client_id)
             self._transport.abort()
@@ -108,6 +150,11 @@ class Client:
     def abort(self) -> None:
         """Hang up at once."""
         self._transport.abort()
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """The way back itself."""
+        return self._transport
 
     def is_closing(self) -> bool:
         """Whether the way back is closed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ibkit.sim import times
+from ibkit.sim.combos import BAG_CON_ID, description
 from ibkit.sim.contracts import contract_record
 
 if TYPE_CHECKING:
@@ -17,30 +18,44 @@ if TYPE_CHECKING:
     from ibkit.sim.wire import Record
 
 SHAREHOLDER: Final = "Not an insider or substantial shareholder"
+TRAILING: Final = frozenset({"TRAIL", "TRAIL LIMIT"})
+LEG_DOTS: Final = 4  # in the id of a leg's execution there are more
 
 
-def order_fields(request: OrderRequest) -> Record:
-    """Return the client's own order fields, with what a server fills in."""
+def order_fields(order: WorkingOrder) -> Record:
+    """Return the client's own order fields, with what a server fills in and what has moved."""
+    request = order.request
     wire = request.wire
+    trails = request.kind in TRAILING
+    limit = order.limit if trails and order.limit is not None else request.lmt_price
+    stop = order.stop if trails and order.stop is not None else request.trail_stop_price
     return {
         **wire,
-        "contract": contract_record(
-            request.instrument, wire["contract"]["exchange"] or request.instrument.exchange
-        ),
+        "contract": contract(request),
         "client_id": request.client_id,
+        "order_type": request.order_type,
+        "total_quantity": request.quantity,
+        "lmt_price": limit,
+        "aux_price": request.aux_price,
         "tif": request.tif,
         "account": request.account,
         "open_close": "",
-        "oca_type": request.oca_type or None,
-        "limit_or_stop": limit_or_stop(request),
+        "oca_group": order.oca_group or request.oca_group,
+        "oca_type": order.oca_type or request.oca_type or None,
+        "trail_stop_price": stop,
+        "trailing_percent": request.trailing_percent,
+        "limit_or_stop": request.lmt_price + 1
+        if request.kind == "LMT" and request.lmt_price is not None
+        else stop,
+        "combo_legs_descrip": description(request.legs) if request.legs else "",
     }
 
 
-def limit_or_stop(request: OrderRequest) -> object:
-    """Return what stands where ib_async reads trailStopPrice: for a limit, one above it."""
-    if request.order_type == "LMT" and request.lmt_price is not None:
-        return request.lmt_price + 1
-    return request.wire["trail_stop_price"]
+def contract(request: OrderRequest) -> Record:
+    """Return the contract of an order, routed as the client routed it."""
+    asked = request.wire["contract"]["exchange"] or request.instrument.exchange
+    record = contract_record(request.instrument, asked)
+    return {**record, "con_id": BAG_CON_ID} if request.legs else record
 
 
 def open_order(order: WorkingOrder) -> Record:
@@ -48,7 +63,7 @@ def open_order(order: WorkingOrder) -> Record:
     request = order.request
     quantity = format(request.quantity, "f")
     return {
-        **order_fields(request),
+        **order_fields(order),
         "perm_id": order.perm_id,
         "status": order.status,
         "shares_allocation": f"{order.perm_id}.0/{request.account}/{quantity}",
@@ -57,10 +72,10 @@ def open_order(order: WorkingOrder) -> Record:
     }
 
 
-def what_if(request: OrderRequest, margins: WhatIf) -> Record:
+def what_if(margins: WhatIf) -> Record:
     """Return the openOrder that answers a what-if: margins, and no order."""
     return {
-        **order_fields(request),
+        **order_fields(margins.order),
         "perm_id": 0,
         "status": "PreSubmitted",
         "init_margin_before": margins.init_before,
@@ -73,6 +88,8 @@ def what_if(request: OrderRequest, margins: WhatIf) -> Record:
         "maint_margin_after": margins.maint_after,
         "equity_with_loan_after": margins.equity_after,
         "commission": margins.commission,
+        "min_commission": margins.commission,
+        "max_commission": margins.commission,
         "commission_currency": margins.currency,
     }
 
@@ -98,9 +115,10 @@ def completed_order(order: WorkingOrder) -> Record:
     """Return the values of a completedOrder message."""
     request = order.request
     return {
-        **order_fields(request),
+        **order_fields(order),
         "perm_id": order.perm_id,
         "status": order.status,
+        "parent_perm_id": order.parent_perm_id or None,
         "filled_quantity": order.filled,
         "shareholder": SHAREHOLDER,
         "completed_time": times.local_text(
@@ -112,11 +130,16 @@ def completed_order(order: WorkingOrder) -> Record:
 
 def execution(fill: Fill) -> Record:
     """Return the values of an execDetails message."""
+    instrument = fill.instrument
+    combined = instrument.sec_type == "BAG"
+    leg = fill.exec_id.count(".") > LEG_DOTS
     return {
         "order_id": fill.order_id,
         "contract": {
-            **contract_record(fill.instrument, fill.exchange),
-            "right": fill.instrument.right,
+            **contract_record(instrument, fill.exchange),
+            "right": instrument.right,
+            **({"con_id": BAG_CON_ID} if combined else {}),
+            **({"trading_class": ""} if leg else {}),
         },
         "exec_id": fill.exec_id,
         "time": times.local_text(fill.time, fill.instrument.time_zone_id),

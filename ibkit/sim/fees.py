@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PLACES: Final = Decimal("0.000001")
 SMALL_CONTRACT: Final = Decimal(50_000)  # below this value a futures contract counts as a micro
 MICRO_FEE, FUTURE_FEE = Decimal("0.62"), Decimal("2.25")
+FREE: Final = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +27,19 @@ class Rate:
     least: Decimal
 
 
+NOTHING: Final = Rate(FREE, FREE, FREE)
 RATES: Final = {
-    "US stock": Rate(Decimal("0.005"), Decimal(0), Decimal(1)),
-    "stock": Rate(Decimal(0), Decimal("0.0005"), Decimal(3)),
-    "CASH": Rate(Decimal(0), Decimal("0.00002"), Decimal(2)),
-    "CRYPTO": Rate(Decimal(0), Decimal("0.0018"), Decimal("1.75")),
+    "US stock": Rate(Decimal("0.005"), FREE, Decimal(1)),
+    "stock": Rate(FREE, Decimal("0.0005"), Decimal(3)),
+    "CASH": Rate(FREE, Decimal("0.00002"), Decimal(2)),
+    "CRYPTO": Rate(FREE, Decimal("0.0018"), Decimal("1.75")),
+    "OPT": Rate(Decimal("0.65"), FREE, Decimal(1)),
+    "FOP": Rate(Decimal("1.42"), FREE, FREE),
+    "BOND": Rate(FREE, Decimal("0.001"), Decimal(1)),
+    "CFD": Rate(FREE, Decimal("0.0005"), Decimal(1)),
+    "FUND": Rate(FREE, FREE, Decimal("14.95")),
+    "CMDTY": Rate(FREE, Decimal("0.000015"), Decimal(2)),
 }
-MARGINS: Final = {
-    # share of the value: initial, maintenance
-    "STK": (Decimal("0.5"), Decimal("0.25")),
-    "FUT": (Decimal("0.066"), Decimal("0.06")),
-    "CASH": (Decimal("0.03"), Decimal("0.025")),
-    "CRYPTO": (Decimal(1), Decimal(1)),
-}
-NO_MARGIN: Final = (Decimal(1), Decimal(1))
 
 
 def order_fee(instrument: Instrument, shares: Decimal, value: Decimal) -> Decimal:
@@ -52,7 +52,7 @@ def order_fee(instrument: Instrument, shares: Decimal, value: Decimal) -> Decima
     if instrument.sec_type == "FUT":
         small = value < SMALL_CONTRACT * shares
         return ((MICRO_FEE if small else FUTURE_FEE) * shares).quantize(PLACES)
-    rate = RATES[_kind(instrument)]
+    rate = RATES.get(_kind(instrument), NOTHING)
     return max(rate.least, rate.unit * shares + rate.share * value).quantize(PLACES)
 
 
@@ -60,8 +60,3 @@ def _kind(instrument: Instrument) -> str:
     if instrument.sec_type != "STK":
         return instrument.sec_type
     return "US stock" if instrument.currency == "USD" else "stock"
-
-
-def margins(instrument: Instrument) -> tuple[Decimal, Decimal]:
-    """Return the shares of a position's value that must be covered: initial, maintenance."""
-    return MARGINS.get(instrument.sec_type, NO_MARGIN)

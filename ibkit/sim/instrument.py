@@ -44,6 +44,10 @@ class Model:
         Sizes are whole multiples of it.
     cycle : int
         Days between two expiries of a futures chain, else 0.
+    under : Instrument or None
+        What an option is priced on.
+    european : bool
+        Whether that option is exercised on its last day alone.
     """
 
     path: PathModel
@@ -56,6 +60,22 @@ class Model:
     spread: int = 1
     size_unit: Decimal = Decimal(1)
     cycle: int = 0
+    under: Instrument | None = None
+    european: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """What only a bond has; dates are yyyymmdd."""
+
+    cusip: str
+    coupon: float
+    maturity: str
+    issued: str
+    ratings: str
+    kind: str
+    description: str
+    callable: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -97,6 +117,7 @@ class Instrument:
     under_symbol: str = ""
     under_sec_type: str = ""
     sec_ids: tuple[tuple[str, str], ...] = ()
+    bond: Bond | None = None
     aliases: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ibkit.sim import derived
+from ibkit.sim.actions import adjustment
 from ibkit.sim.calendars import FIRST_DAY, Block, Session, blocks, days, local, session
 from ibkit.sim.paths import minutes, seconds
+from ibkit.sim.rows import Rows, add, join, pick
 from ibkit.sim.screen import Quote, block_at, decimals, end_of_life, screen
 
 if TYPE_CHECKING:
@@ -63,28 +66,6 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.time)
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Pieces of the path in columns: what bars are added up from.
-
-    `slot` tells which bar a row belongs to, `label` is that bar's start, `until` the end of its
-    session; prices are in half-ticks; `weight` is how many seconds or minutes a row stands for.
-    """
-
-    slot: Ints
-    label: Ints
-    until: Ints
-    ref_date: Ints
-    open: Ints | Floats
-    high: Ints
-    low: Ints
-    close: Ints | Floats
-    volume: Ints
-    count: Ints
-    turnover: Ints
-    weight: Ints
 
 
 class Market:
@@ -155,15 +136,21 @@ class Market:
 @lru_cache(maxsize=1024)
 def _head(instrument: Instrument) -> int:
     first = FIRST_DAY + timedelta(days=10)
-    if instrument.expiry is not None:
+    if instrument.bond is not None:
+        first = max(first, _to_date(instrument.bond.issued))
+    elif instrument.expiry is not None:
         first = max(first, instrument.expiry - LISTED_BEFORE)
     following = (blocks(instrument.model.calendar, first + timedelta(days=n)) for n in range(40))
     return next(found[0].start for found in following if found)
 
 
+def _to_date(text: str) -> date:
+    return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+
+
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """One request for bars, on its way."""
+    """One request for bars, on its way; `basis` are the prices that the series is made of."""
 
     seed: int
     instrument: Instrument
@@ -173,15 +160,19 @@ class _Making:
     what: str
     use_rth: bool
 
+    @property
+    def basis(self) -> str:
+        return derived.YIELDS.get(self.what, self.what)
+
     def bars(self) -> Bars:
         """Return the answer."""
         rows = [row for day in self._dates() for row in self._rows(day)]
-        joined = _join(rows)
-        if self.what in TRADED:
-            joined = _pick(joined, joined.count > 0)
-        added = _add(joined, mean=self.what == "BID_ASK")
+        joined = join(rows)
+        if self.basis in TRADED:
+            joined = pick(joined, joined.count > 0)
+        added = add(joined, mean=self.basis == "BID_ASK")
         begins = added.label >= self.start if self.size.intraday else added.until > self.start
-        return _priced(_pick(added, begins), self.instrument, self.what)
+        return _priced(pick(added, begins), self.instrument, self.what)
 
     def _dates(self) -> Iterator[date]:
         """Yield the trade dates that the bars may be made of."""
@@ -216,9 +207,11 @@ class _Making:
     def _block(self, index: int, block: Block, place: _Place) -> Iterator[Rows]:
         """Yield the pieces of one block."""
         key = (self.seed, self.instrument, place.day, index)
-        if not self.size.intraday and self.end >= block.end:
-            yield self._placed(_whole(*key, self.what), np.array([block.start]), place)
-        elif self.size.seconds < MINUTE or self.what == "BID_ASK":
+        if self.what in derived.LINES:
+            yield self._line(key, block, place)
+        elif not self.size.intraday and self.end >= block.end:
+            yield self._placed(_whole(*key, self.basis), np.array([block.start]), place)
+        elif self.size.seconds < MINUTE or self.basis == "BID_ASK":
             yield from self._seconds(key, block, place)
         else:
             yield from self._minutes(key, block, place)
@@ -227,10 +220,10 @@ class _Making:
         """Yield the finished minutes of a block, and the one that `end` cuts."""
         count, rest = divmod(min(block.end, self.end) - block.start, MINUTE)
         times = block.start + MINUTE * np.arange(count + 1)
-        yield self._placed(_side(minutes(*key), self.what, 0, count), times[:-1], place)
+        yield self._placed(_side(minutes(*key), self.basis, 0, count), times[:-1], place)
         if rest:
             hour, at = divmod(count * MINUTE, HOUR)
-            part = _side(seconds(*key, hour), self.what, at, at + rest)
+            part = _side(seconds(*key, hour), self.basis, at, at + rest)
             yield self._placed(_one(part), times[-1:], place)
 
     def _seconds(self, key: Key, block: Block, place: _Place) -> Iterator[Rows]:
@@ -240,13 +233,43 @@ class _Making:
         for hour in range(max(0, begin) // HOUR, -(-end // HOUR)):
             count = min(end - hour * HOUR, HOUR)
             times = block.start + hour * HOUR + np.arange(count)
-            part = _side(seconds(*key, hour), self.what, 0, count)
+            part = _side(seconds(*key, hour), self.basis, 0, count)
             if not self.size.intraday:
-                part, times = _one(part, mean=self.what == "BID_ASK"), times[:1]
+                part, times = _one(part, mean=self.basis == "BID_ASK"), times[:1]
             yield self._placed(part, times, place)
+
+    def _line(self, key: Key, block: Block, place: _Place) -> Rows:
+        """Return a block of a series that is no price, in seconds or minutes."""
+        step = MINUTE if self.size.seconds >= MINUTE else 1
+        skip = max(0, self.start - self.size.seconds - block.start) if self.size.intraday else 0
+        begin, end = block.start + skip // MINUTE * MINUTE, min(block.end, self.end)
+        edges = np.append(np.arange(begin, end, step), end)
+        value = derived.line(*key, self.what, edges)
+        ends = value[:-1], value[1:]
+        zero = np.zeros_like(edges[1:])
+        part = (ends[0], np.maximum(*ends), np.minimum(*ends), ends[1], zero, zero, zero, zero + 1)
+        return self._placed(part, edges[:-1], place)
+
+    def _shown(self, part: Part, day: date) -> Part:
+        """Return prices without the dividends to come, or as yields; other series as they are."""
+        open_, high, low, close, volume, count, turnover, weight = part
+        if self.what == "ADJUSTED_LAST":
+            now = local(self.end, self.instrument.model.calendar).date()
+            kept = adjustment(self.seed, self.instrument, day, now)
+            prices = (x * kept for x in (open_, high, low, close))
+            return (*prices, volume, count, turnover * kept, weight)
+        if self.what in derived.YIELDS:
+            tick = float(self.instrument.tick)
+            prices = (
+                derived.yields(self.instrument, day, x * (tick / 2))
+                for x in (open_, low, high, close)
+            )
+            return (*prices, volume, count, turnover, weight)
+        return part
 
     def _placed(self, part: Part, times: Ints, place: _Place) -> Rows:
         """Return rows that know which bar they belong to."""
+        part = self._shown(part, place.day)
         same = np.full(len(times), 1, dtype=np.int64)
         ref_date = place.day.year * 10_000 + place.day.month * 100 + place.day.day
         if self.size.intraday:
@@ -342,57 +365,14 @@ def _period(day: date, slug: str) -> int:
     return day.replace(day=1).toordinal() if slug == "1month" else day.toordinal()
 
 
-def _join(rows: list[Rows]) -> Rows:
-    """Return the rows one after the other."""
-    names = Rows.__dataclass_fields__
-    if not rows:
-        return Rows(*(np.zeros(0, dtype=np.int64) for _ in names))
-    return Rows(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
-
-
-def _pick(rows: Rows, which: NDArray[np.bool_]) -> Rows:
-    """Return some of the rows."""
-    if which.all():
-        return rows
-    return Rows(*(getattr(rows, name)[which] for name in Rows.__dataclass_fields__))
-
-
-def _add(rows: Rows, *, mean: bool) -> Rows:
-    """Return one row for each slot: first open, highest high, lowest low, last close, sums."""
-    if not len(rows.slot):
-        return rows
-    new = np.concatenate(([True], rows.slot[1:] != rows.slot[:-1]))
-    if new.all():
-        return rows
-    first = np.flatnonzero(new)
-    last = np.concatenate((first[1:], [len(rows.slot)])) - 1
-    volume, count, turnover = (
-        np.add.reduceat(x, first) for x in (rows.volume, rows.count, rows.turnover)
-    )
-    weight = np.add.reduceat(rows.weight, first)
-    ends = (rows.open[first], rows.close[last])
-    if mean:
-        weighted = (np.add.reduceat(x * rows.weight, first) for x in (rows.open, rows.close))
-        ends = (next(weighted) / weight, next(weighted) / weight)
-    return Rows(
-        rows.slot[first],
-        rows.label[first],
-        rows.until[last],
-        rows.ref_date[last],
-        ends[0],
-        np.maximum.reduceat(rows.high, first),
-        np.minimum.reduceat(rows.low, first),
-        ends[1],
-        volume,
-        count,
-        turnover,
-        weight,
-    )
-
-
 def _priced(rows: Rows, instrument: Instrument, what: str) -> Bars:
     """Return rows in prices and sizes."""
     half, places = float(instrument.tick) / 2, decimals(instrument) + 1
+    average_places = places + 2
+    if what == "ADJUSTED_LAST":
+        places -= 1
+    if what in derived.LINES or what in derived.YIELDS:
+        half, places = 1 / derived.SCALE, 6
     open_, high, low, close = (
         np.round(x * half, places) for x in (rows.open, rows.high, rows.low, rows.close)
     )
@@ -401,7 +381,7 @@ def _priced(rows: Rows, instrument: Instrument, what: str) -> Bars:
     if what in TRADED:
         unit = instrument.model.size_unit
         volume = np.round(rows.volume * float(unit), max(0, -int(unit.normalize().as_tuple()[2])))
-        wap = np.round(rows.turnover / np.maximum(rows.volume, 1) * half / 2, places + 2)
+        wap = np.round(rows.turnover / np.maximum(rows.volume, 1) * half / 2, average_places)
         count = rows.count
         volume = volume if instrument.model.volume else 0 * volume
     return Bars(rows.label, open_, high, low, close, volume, wap, count, rows.ref_date)

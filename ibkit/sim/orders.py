@@ -10,11 +10,60 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ibkit.sim.universe import Instrument
+    from ibkit.sim.conditions import Condition
+    from ibkit.sim.instrument import Instrument
 
 ZERO: Final = Decimal(0)
 BUY: Final = "BUY"
 DONE: Final = frozenset({"Filled", "Cancelled", "Inactive"})
+# other spellings that clients use, without regard to blanks
+SPELLINGS: Final = {
+    "STPLMT": "STP LMT",
+    "TRAILLIMIT": "TRAIL LIMIT",
+    "TRAILLMT": "TRAIL LIMIT",
+    "MKTPRT": "MKT PRT",
+    "STPPRT": "STP PRT",
+    "RELATIVE": "REL",
+    "PEGPRIM": "REL",
+    "PEGPRI": "REL",
+    "PASSVREL": "PASSV REL",
+    "PEGMKT": "PEG MKT",
+    "PEGMID": "PEG MID",
+    "PEGBEST": "PEG BEST",
+    "PEGBENCH": "PEG BENCH",
+    "PEGSTK": "PEG STK",
+    "SNAPMKT": "SNAP MKT",
+    "SNAPMID": "SNAP MID",
+    "SNAPPRIM": "SNAP PRIM",
+    "MKTCLOSE": "MOC",
+    "LMTCLOSE": "LOC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One leg of a combination: `ratio` units of it a unit of the whole."""
+
+    instrument: Instrument
+    ratio: int
+    action: str
+
+    @property
+    def sign(self) -> int:
+        """1 when buying the combination buys this leg."""
+        return 1 if self.action == BUY else -1
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What a stop order turns into once `trigger` trades."""
+
+    order_type: str
+    trigger: Decimal
+    stop: Decimal | None
+    limit: Decimal | None
+    trailing: Decimal | None
+    percent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +91,30 @@ class OrderRequest:
     oca_group: str = ""
     oca_type: int = 0
     good_till_date: str = ""
+    good_after_time: str = ""
+    trail_stop_price: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    lmt_price_offset: Decimal | None = None
+    percent_offset: Decimal | None = None
+    compete_offset: Decimal | None = None
+    cash_qty: Decimal | None = None
+    trigger_method: int = 0
+    hidden: bool = False
+    all_or_none: bool = False
+    min_qty: int = 0
+    display_size: int = 0
+    hedge_type: str = ""
+    hedge_param: str = ""
+    algo_strategy: str = ""
+    algo_params: tuple[tuple[str, str], ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    conditions_ignore_rth: bool = False
+    conditions_cancel_order: bool = False
+    adjustment: Adjustment | None = None
+    legs: tuple[Leg, ...] = ()
+    fa_group: str = ""
+    e_trade_only: bool = False
+    firm_quote_only: bool = False
     wire: Any = field(default=None, compare=False, repr=False)
 
     @property
@@ -54,6 +127,11 @@ class OrderRequest:
         """What makes it one order: the client and its number there."""
         return self.client_id, self.order_id
 
+    @property
+    def kind(self) -> str:
+        """The order type in one spelling, however the client wrote it."""
+        return SPELLINGS.get(self.order_type.replace(" ", ""), self.order_type)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkingOrder:
@@ -64,9 +142,21 @@ class WorkingOrder:
     placed_at : float
         When it was accepted; decides who is first at a price.
     expires_at : float or None
-        When the exchange takes a DAY order back.
+        When the exchange takes it back.
     fills : int
         How many executions it had, for the next execution's id.
+    live : bool
+        Whether the book has it: no parent, condition, hour or trigger holds it back any more.
+    waits : bool
+        Whether its parent has to fill first.
+    triggered, touches : bool, int
+        Whether its stop was reached, and how often in a row on the way there.
+    stop, limit : Decimal or None
+        Where its stop and its limit stand now, when they move.
+    traded_at : float
+        When it last traded, for icebergs and slices.
+    auction_at : float
+        When the auction is that it waits for; 0 for none.
     """
 
     request: OrderRequest
@@ -82,6 +172,18 @@ class WorkingOrder:
     fills: int = 0
     completed_time: float | None = None
     completed_status: str = ""
+    live: bool = False
+    waits: bool = False
+    conditions_met: bool = False
+    triggered: bool = False
+    touches: int = 0
+    stop: Decimal | None = None
+    limit: Decimal | None = None
+    oca_group: str = ""
+    oca_type: int = 0
+    parent_perm_id: int = 0
+    traded_at: float = 0.0
+    auction_at: float = 0.0
 
     @property
     def remaining(self) -> Decimal:

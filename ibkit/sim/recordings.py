@@ -2,6 +2,7 @@
 
 Gives arrays by instrument and bar size. Not here: serving them as a market (`ibkit.sim.replay`).
 Files of a folder have columns ts, symbol, open, high, low, close, volume (wap, count if known);
+files of ticks have ts, symbol and price, size, or bid, ask, bid_size, ask_size.
 `ts` without a zone is UTC; `symbol` is a shorthand or a slug.
 """
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ibkit.sim.ticktapes import Ticks
+
 COLUMNS: Final = ("open", "high", "low", "close", "volume", "wap", "count")
 NEEDED: Final = ("ts", "symbol", "open", "high", "low", "close")
+# what tells ticks from bars; bars with a bid or a price as well stay bars
+SIGNS: Final = {"trades": {"price"}, "quotes": {"bid", "ask"}}
 MISSING: Final = -1.0
 
 
@@ -54,8 +59,8 @@ class Recording:
     read: Callable[[], Columns]
 
 
-def recordings(source: Path | str) -> list[Recording]:
-    """Return the series of a store's root or of a folder.
+def recordings(source: Path | str) -> tuple[list[Recording], list[Ticks]]:
+    """Return the bars and the ticks of a store's root or of a folder.
 
     Raises
     ------
@@ -65,10 +70,15 @@ def recordings(source: Path | str) -> list[Recording]:
     root = Path(source).expanduser()
     if not root.is_dir():
         raise StoreAccessError(root, "there is no such folder to replay")
-    found = list(_of_store(root) if (root / "data").is_dir() else _of_folder(root))
-    if not found:
-        raise StoreAccessError(root, "it holds no bars that could be replayed")
-    return found
+    from ibkit.sim.ticktapes import ticks_of_store
+
+    if (root / "data").is_dir():
+        found, ticks = list(_of_store(root)), list(ticks_of_store(root))
+    else:
+        found, ticks = _of_folder(root)
+    if not found and not any(one.kind == "trades" for one in ticks):
+        raise StoreAccessError(root, "it holds no bars or trades that could be replayed")
+    return found, ticks
 
 
 def _of_store(root: Path) -> Iterator[Recording]:
@@ -93,15 +103,29 @@ def _reader(store: Any, instrument: str, size: str, key: dict[str, Any]) -> Call
     return read
 
 
-def _of_folder(root: Path) -> Iterator[Recording]:
-    import pandas as pd
+def _of_folder(root: Path) -> tuple[list[Recording], list[Ticks]]:
+    """Sort the files by what they hold: bars, trades (a price), quotes (bid and ask)."""
+    from ibkit.sim.ticktapes import ticks_of_frames
 
     files = sorted(
         path
         for path in root.rglob("*")
         if path.name.endswith((".csv", ".csv.gz", ".parquet")) and path.is_file()
     )
-    frames = [_load(path) for path in files]
+    kinds: dict[str, list[Any]] = {"bars": [], "trades": [], "quotes": []}
+    for path in files:
+        kind, frame = _load(path)
+        kinds[kind].append(frame)
+    ticks = [
+        *ticks_of_frames(kinds["trades"], "trades"),
+        *ticks_of_frames(kinds["quotes"], "quotes"),
+    ]
+    return list(_bars_of(kinds["bars"])), ticks
+
+
+def _bars_of(frames: list[Any]) -> Iterator[Recording]:
+    import pandas as pd
+
     if not frames:
         return
     for symbol, rows in pd.concat(frames).groupby("symbol", sort=True):
@@ -115,8 +139,8 @@ def _constant(columns: Columns) -> Callable[[], Columns]:
     return lambda: columns
 
 
-def _load(path: Path) -> Any:
-    """Return a file's frame, its times in UTC."""
+def _load(path: Path) -> tuple[str, Any]:
+    """Return what a file holds, and its frame with times in UTC."""
     import pandas as pd
 
     try:
@@ -124,11 +148,15 @@ def _load(path: Path) -> Any:
     except (OSError, ValueError) as error:
         raise StoreAccessError(path, f"it cannot be read as bars: {error}") from error
     frame = frame.rename(columns=str.lower)
-    lacking = [name for name in NEEDED if name not in frame]
+    whole = set(NEEDED) <= set(frame)
+    ticks = [kind for kind, signs in SIGNS.items() if signs <= set(frame) and not whole]
+    kind = ticks[0] if ticks else "bars"
+    needed = ("ts", "symbol") if kind in SIGNS else NEEDED
+    lacking = [name for name in needed if name not in frame]
     if lacking:
         raise StoreAccessError(path, f"it has no column {', '.join(lacking)}")
     frame["ts"] = pd.to_datetime(frame["ts"], utc=True)
-    return frame
+    return kind, frame
 
 
 def _columns(frame: Any) -> Columns:

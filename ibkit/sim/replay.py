@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,12 +24,14 @@ from ibkit.sim.tape import DAY, Tape, no_quote, quote_in, session_of, stretch, t
 from ibkit.sim.universe import Universe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ibkit.schema import BarSize
     from ibkit.sim.instrument import Instrument
+    from ibkit.sim.ticktapes import Book, Print
 
 AS_TRADES: Final = frozenset({"ADJUSTED_LAST", "AGGTRADES"})
 
@@ -53,14 +56,19 @@ class ReplayMarket:
 
     def __init__(self, source: Path | str, universe: Universe | None = None) -> None:
         base = universe or Universe.load()
-        found = recordings(source)
-        cast = {name: known(base, name) for name in {one.instrument for one in found}}
+        found, ticks = recordings(source)
+        found += [one.as_bars() for one in ticks]
+        names = {one.instrument for one in found} | {one.instrument for one in ticks}
+        cast = {name: known(base, name) for name in sorted(names)}
         new = {name: made_up(name) for name, one in cast.items() if one is None}
         self.universe = base.with_instruments(list(new.values()))
         self._tapes: dict[int, list[Tape]] = defaultdict(list)
         for one in found:
             instrument = cast[one.instrument] or new[one.instrument]
             self._tapes[instrument.con_id].append(Tape(instrument, one))
+        self._ticks = {
+            ((cast[one.instrument] or new[one.instrument]).con_id, one.kind): one for one in ticks
+        }
         for tapes in self._tapes.values():
             tapes.sort(key=lambda tape: tape.size.seconds)
 
@@ -94,6 +102,13 @@ class ReplayMarket:
     def head(self, instrument: Instrument) -> int:
         """Return when the recording begins, in epoch seconds."""
         return min(tape.times[0] for tape in self._of(instrument, "TRADES"))
+
+    @property
+    def begins(self) -> float:
+        """When the first recorded session begins: where a clock starts to trade it again."""
+        first = min((tape for tapes in self._tapes.values() for tape in tapes), key=_first)
+        day = session_of(first.instrument, first.dates[0], use_rth=True)
+        return float(day.start if not first.size.intraday else min(first.times[0], day.start))
 
     def _recorded(self, instrument: Instrument) -> list[date]:
         tapes = self._tapes.get(instrument.con_id, [])
@@ -131,6 +146,8 @@ class ReplayMarket:
         stop = bisect_right(tape.times, int(end) - 1)
         cut = _cut(tape.bars, begin, stop)
         rows = _bars(cut, tape.ref_dates[begin:stop])
+        if use_rth and not tape.recording.use_rth and tape.size.intraday:
+            rows = _pick(rows, self._regular(instrument, rows.time))
         if not size.intraday:
             rows = _pick(rows, _in_span(tape, rows, low, int(end)))
         return rows if tape.size == size else _added(rows, instrument, size)
@@ -162,7 +179,36 @@ class ReplayMarket:
             return no_quote(at)
         begin, length = stretch(tape, index)
         share = min(1.0, (int(at) - begin + 1) / length)
-        return quote_in(tape, index, share, at)
+        quote = quote_in(tape, index, share, at)
+        quotes = self._ticks.get((instrument.con_id, "quotes"))
+        book = quotes.book(at) if quotes is not None else None
+        return quote if book is None else replace(quote, **book._asdict())
+
+    def recorded_trades(
+        self, instrument: Instrument, start: int, end: int
+    ) -> Iterator[Print] | None:
+        """Return the recorded trades of some seconds, or None where none were recorded."""
+        ticks = self._ticks.get((instrument.con_id, "trades"))
+        return ticks.prints(start, end) if ticks is not None else None
+
+    def recorded_quotes(
+        self, instrument: Instrument, start: int, end: int
+    ) -> Iterator[tuple[int, Book]] | None:
+        """Return the recorded quotes of some seconds, or None where none were recorded."""
+        ticks = self._ticks.get((instrument.con_id, "quotes"))
+        return ticks.books(start, end) if ticks is not None else None
+
+    def _regular(self, instrument: Instrument, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether bars begin in regular hours."""
+        minutes, which = np.unique(times // 60, return_inverse=True)
+        regular = [
+            self.is_open(instrument, minute * 60, use_rth=True) for minute in minutes.tolist()
+        ]
+        return np.array(regular, dtype=bool)[which]
+
+
+def _first(tape: Tape) -> int:
+    return tape.times[0]
 
 
 def _begin(instrument: Instrument, start: int, size: BarSize) -> int:

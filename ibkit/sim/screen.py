@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ibkit.sim import optionmarket
 from ibkit.sim.calendars import Block, blocks, local, session
 from ibkit.sim.levels import ORIGIN, levels
 from ibkit.sim.noise import fraction, stream
@@ -52,6 +53,13 @@ class Quote:
     close: float | None
     last_time: float
     halted: bool = False
+
+    @property
+    def middle(self) -> float:
+        """Between bid and ask; the last price where there are none."""
+        if self.bid is None or self.ask is None:
+            return self.last or self.close or 0.0
+        return (self.bid + self.ask) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +329,15 @@ def _stray(
     reach = max(2.0, AFTER_HOURS_MOVE * float(level.sigma[day.toordinal() - ORIGIN]) * state.price)
     moved = round(reach * _noise(seed, instrument.con_id, second) * min(1.0, (second - end) / 60))
     price = max(8, state.price + moved)
+    if instrument.model.under is not None:
+        spot = screen(seed, instrument.model.under, second, always_open=True).middle
+        price = optionmarket.stray(seed, instrument, day, spot, second)
     draw = fraction(seed, "stray", instrument.con_id, second)
     unit = _book_unit(instrument)
     size = max(1, round(instrument.model.trade_size / float(instrument.model.size_unit)))
     return State(
         price=price,
-        gap=int(draw * 997) % (state.spread + 1),
+        gap=_stray_gap(instrument, state, draw, price),
         spread=state.spread,
         bid_size=unit * (1 + int(draw * 89) % 7),
         ask_size=unit * (1 + int(draw * 983) % 7),
@@ -338,6 +349,13 @@ def _stray(
         high=max(state.high, price),
         low=min(state.low, price),
     )
+
+
+def _stray_gap(instrument: Instrument, state: State, draw: float, price: int) -> int:
+    """Return how far the bid is below the price; an option's price is its middle."""
+    if instrument.model.under is not None:
+        return min(state.gap, price - 1)
+    return int(draw * 997) % (state.spread + 1)
 
 
 def _noise(seed: int, con_id: int, second: int) -> float:

@@ -11,11 +11,16 @@ import fcntl
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Final
 
 from ibkit import clock
-from ibkit.errors import IbkitError, PortInUseError
+from ibkit.errors import IbkitError, PortInUseError, SimulationError, StoreAccessError
+from ibkit.sim.clock import Clock, ManualClock, RealClock
+from ibkit.sim.control import Control, ControlAddress
+from ibkit.sim.control import write_address as write_control
+from ibkit.sim.faults.plan import Plan
 from ibkit.sim.launch import (
     EXIT_PORT_IN_USE,
     HOST,
@@ -29,6 +34,8 @@ from ibkit.sim.server import Gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ibkit.sim.replay import ReplayMarket
 
 CHECK_EVERY_S: Final = 1.0
 
@@ -49,6 +56,19 @@ class Options:
         A store or folder of recorded prices to serve instead.
     idle_exit_s : float
         Leave when no client was there for so long; 0 means never.
+    always_open : bool
+        Whether quotes move and orders fill outside trading hours.
+    start : str
+        The clock's first instant, ISO with a zone; ``recording`` is where a replay begins; empty is
+        now, or the recording when the clock of a replay is not a plain one.
+    speed : float
+        Seconds of the clock in a real second.
+    manual : bool
+        The clock stands until the control port moves it.
+    faults : Path or None
+        A schedule of faults (`ibkit.sim.faults.plan`).
+    control : Path or None
+        The folder where the control port's address and token are left; None for no control port.
     """
 
     root: Path | None = None
@@ -57,6 +77,12 @@ class Options:
     seed: int = 1
     replay: Path | None = None
     idle_exit_s: float = IDLE_EXIT_S
+    always_open: bool = True
+    start: str = ""
+    speed: float = 1.0
+    manual: bool = False
+    faults: Path | None = None
+    control: Path | None = None
 
 
 def serve(options: Options) -> int:
@@ -71,6 +97,7 @@ def serve(options: Options) -> int:
                 sys.stderr.write("Another simulated gateway serves this root.\n")
                 return 1
             stack.callback(places.address.unlink, missing_ok=True)
+            options = replace(options, control=options.control or places.folder)
         try:
             asyncio.run(_serve(options, places))
         except IbkitError as error:
@@ -89,30 +116,102 @@ def _hold(file: IO[bytes]) -> bool:
 
 
 def make_gateway(options: Options) -> Gateway:
-    """Return the gateway that the options describe."""
+    """Return the gateway that the options describe.
+
+    Raises
+    ------
+    SimulationError
+        The clock cannot begin or run like that.
+    """
     if options.replay is None:
-        return Gateway(seed=options.seed)
+        return Gateway(
+            seed=options.seed,
+            clock=make_clock(options, None),
+            always_open=options.always_open,
+        )
     from ibkit.sim.replay import ReplayMarket
 
     market = ReplayMarket(options.replay)
-    return Gateway(universe=market.universe, market=market, seed=options.seed)
+    return Gateway(
+        universe=market.universe,
+        market=market,
+        seed=options.seed,
+        clock=make_clock(options, market),
+        always_open=options.always_open,
+    )
+
+
+def make_clock(options: Options, market: ReplayMarket | None) -> Clock:
+    """Return the clock that the options describe."""
+    if not 0 < options.speed < float("inf"):
+        raise SimulationError(f"the clock's speed is above 0, not {options.speed}")
+    plain = options.speed == 1 and not options.manual
+    text = options.start or ("recording" if market is not None and not plain else "")
+    start = _instant(text, market)
+    if options.manual:
+        return ManualClock(clock.now().timestamp() if start is None else start)
+    return RealClock(options.speed, start)
+
+
+def _instant(text: str, market: ReplayMarket | None) -> float | None:
+    """Return the instant that a clock begins at, or None for now."""
+    if not text:
+        return None
+    if text == "recording":
+        if market is None:
+            raise SimulationError("there is no recording to begin at; it needs --replay")
+        return market.begins
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise SimulationError(f"{text!r} is no instant; write 2026-11-20T09:30-05:00") from None
+    if at.tzinfo is None:
+        raise SimulationError(f"{text} has no zone; write it like 2026-11-20T09:30-05:00")
+    return at.timestamp()
 
 
 async def _serve(options: Options, places: Places | None) -> None:
     """Serve until told to stop."""
     gateway = make_gateway(options)
+    plan = Plan.load(options.faults) if options.faults is not None else None
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     port = await gateway.start(options.host, options.port)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(gateway.stop)
+        if plan is not None:
+            gateway.faults.follow(plan)
+        if options.control is not None:
+            await _open_control(stack, gateway, options.control, port)
         if places is not None:
             write_address(places, GatewayAddress(options.host, port, os.getpid()))
         sys.stderr.write(f"SIMULATED gateway listens on {options.host}:{port}\n")
         await _until(ended, gateway, options, places)
-    finally:
-        await gateway.stop()
+
+
+async def _open_control(
+    stack: contextlib.AsyncExitStack, gateway: Gateway, folder: Path, port: int
+) -> None:
+    """Open the control port, and leave its address where `ibkit sim faults` looks."""
+    control = Control(gateway)
+    stack.push_async_callback(control.stop)
+    address = await control.start()
+    path = _leave(address, folder, port)
+    stack.callback(path.unlink, missing_ok=True)
+    sys.stderr.write(f"Control port {address.host}:{address.port}; its token is in {path}\n")
+
+
+def _leave(address: ControlAddress, folder: Path, port: int) -> Path:
+    """Write where the control port is, and return the file."""
+    path = folder / f"control-{port}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_control(path, address)
+    except OSError as error:
+        raise StoreAccessError(path, error.strerror or str(error)) from error
+    return path
 
 
 async def _until(

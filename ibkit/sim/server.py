@@ -15,25 +15,33 @@ from ibkit import clock as machine
 from ibkit.errors import PortInUseError
 from ibkit.log import get_logger
 from ibkit.sim import handlers
-from ibkit.sim.account import Account
 from ibkit.sim.clients import NOTICE, Client
 from ibkit.sim.clock import Clock, RealClock
+from ibkit.sim.entitlements import Entitlements
 from ibkit.sim.exchange import Exchange
 from ibkit.sim.faults import Faults
+from ibkit.sim.household import household
+from ibkit.sim.limits import Limits
 from ibkit.sim.market import Market
+from ibkit.sim.newsroom import Newsroom
 from ibkit.sim.stream import Stream
 from ibkit.sim.universe import Universe
 from ibkit.sim.wire import REQUESTS, SERVER_VERSION, Deframer, Record, WireError, pack, unpack
 from ibkit.sim.wire import replies as r
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ibkit.sim.account import Account
+    from ibkit.sim.entitlements import Level
+    from ibkit.sim.household import Household
     from ibkit.sim.replay import ReplayMarket
 
 MAGIC: Final = b"API\0"
 VERSIONS: Final = re.compile(rb"v(\d+)(?:\.\.(\d+))?(?: .*)?\0?", re.DOTALL)
 HANDSHAKE_S: Final = 30.0
 CHUNK: Final = 65_536
-MAX_CLIENTS: Final = 32
+TURNS_TO_ACCEPT: Final = 8  # of the loop, until a socket that was just opened is in our hands
 FARMS: Final = (
     (2104, "Market data farm connection is OK:usfarm"),
     (2104, "Market data farm connection is OK:usfuture"),
@@ -56,38 +64,66 @@ class Gateway:
     clock : Clock, optional
         Real time by default.
     account_id : str
-        Starts with ``DUSIM`` so that nobody takes it for a real one.
+        Starts with ``DUSIM`` so that nobody takes it for a real one. Of several the first is a
+        financial advisor's own, and the others trade.
     always_open : bool
         Whether quotes move and orders fill outside trading hours; history keeps the calendar.
+    limits : Limits, optional
+        How much a client may ask for; IB's numbers by default.
+    entitlements : mapping of str to Level, optional
+        What may not be seen, by symbol (`Entitlements.rules`); everything else may.
+    master_client_id : int, optional
+        The client that hears of every client's orders and executions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a gateway is put together by name
         self,
         *,
         universe: Universe | None = None,
         market: Market | ReplayMarket | None = None,
         exchange: Exchange | None = None,
-        account: Account | None = None,
+        account: Account | Household | None = None,
         seed: int = 1,
         clock: Clock | None = None,
-        account_id: str = "DUSIM0001",
+        account_id: str | Sequence[str] = "DUSIM0001",
         always_open: bool = True,
+        limits: Limits | None = None,
+        entitlements: Mapping[str, Level] | None = None,
+        master_client_id: int | None = None,
     ) -> None:
+        self.seed = seed
+        self.limits = limits or Limits()
+        self.entitlements = Entitlements(dict(entitlements or {}))
+        self.master_client_id = master_client_id
+        self.auto_bind = False
+        self.bound: set[int] = set()
+        self.hand_orders = 0
+        self.newsroom = Newsroom(seed)
+        self.wsh_licence = True
+        self.display_groups: dict[int, str] = {}
+        self.fa_data: dict[int, str] = {}
         self.clock = clock or RealClock()
         self.universe = universe or Universe.load()
         self.market: Market | ReplayMarket = market or Market(
             self.universe, seed=seed, always_open=always_open
         )
-        self.account = account or Account(account_id)
+        ids = (account_id,) if isinstance(account_id, str) else account_id
         self.exchange = exchange or Exchange(
-            self.universe, self.market, self.account, seed=seed, always_open=always_open
+            self.universe,
+            self.market,
+            account or household(ids),
+            seed=seed,
+            always_open=always_open,
         )
-        self.faults = Faults()
+        self.account = self.exchange.account
+        self.faults = Faults(seed)
+        self.faults.bind(self)
         self.clients: dict[int, Client] = {}
         self.last_activity = machine.monotonic()
         self._next_order_id: dict[int, int] = {}
         self.stream = Stream(self)
         self._server: asyncio.Server | None = None
+        self._address = ("127.0.0.1", 0)
         self._sockets: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -98,18 +134,35 @@ class Gateway:
         PortInUseError
             Somebody else listens there.
         """
+        self._address = host, port
+        await self.open_port()
+        self.stream.start()
+        return self._address[1]
+
+    async def open_port(self) -> None:
+        """Listen, for the first time or again on the same port."""
+        if self._server is not None:
+            return
+        host, port = self._address
         try:
             self._server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
             raise PortInUseError(host, port) from error
-        self.stream.start()
-        return int(self._server.sockets[0].getsockname()[1])
+        self._address = host, int(self._server.sockets[0].getsockname()[1])
+
+    def close_port(self) -> None:
+        """Refuse new sockets; those that are open stay."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     async def stop(self) -> None:
         """Hang up on everybody and leave."""
-        if self._server is not None:
-            self._server.close()
+        self.close_port()
+        self.faults.stop()
         await self.stream.stop()
+        for _ in range(TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         for task in tuple(self._sockets):
             task.cancel()
         await asyncio.gather(*self._sockets, return_exceptions=True)
@@ -154,13 +207,34 @@ class Gateway:
             return
         while not client.is_closing():
             for payload in frames.payloads():
-                self.answer(client, unpack(payload))
+                await self._pace(client)
+                if not client.is_closing():
+                    self.answer(client, unpack(payload))
                 if client.is_closing():
                     return
             data = await reader.read(CHUNK)
             if not data:
                 return
             frames.feed(data)
+
+    async def _pace(self, client: Client) -> None:
+        """Count a message: error 100 above the rate, and the end at the third offence; or wait."""
+        now = machine.monotonic()
+        if client.paced:
+            if (pause := client.rate.wait(now)) > 0:
+                await asyncio.sleep(pause)
+            return
+        if not (count := client.rate.excess(now)):
+            return
+        limit, strikes = self.limits.messages_per_second, client.rate.strikes
+        client.error(
+            NOTICE,
+            100,
+            "Max rate of messages per second has been exceeded:"
+            f"max={limit} rec={count} ({strikes})",
+        )
+        if strikes >= self.limits.strikes:
+            client.close()
 
     async def _shake_hands(
         self, client: Client, reader: asyncio.StreamReader, frames: Deframer
@@ -175,6 +249,7 @@ class Gateway:
                 raise ConnectionResetError
             frames.feed(data)
         version = negotiate(payload)
+        client.paced = self.limits.queue_messages or b"+PACEAPI" in payload
         if self.faults.greeting == "serve":
             client.write(pack([str(version), connection_time(self.clock.now())]))
 
@@ -196,13 +271,14 @@ class Gateway:
             self.start_api(client, values["client_id"])
         elif client.client_id < 0:
             raise WireError(f"{request.name} before START_API")
-        elif request.name not in self.faults.unanswered:
-            self._handle(client, request.name, values)
+        elif self.faults.passes(client, request.name, values):
+            self.handle(client, request.name, values)
 
-    def _handle(self, client: Client, name: str, values: Record) -> None:
+    def handle(self, client: Client, name: str, values: Record) -> None:
         """Call the handler of a request; what goes wrong there stays with this request."""
         about = int(values.get("req_id", values.get("order_id", NOTICE)) or 0)
         handler = handlers.HANDLERS.get(name, handlers.not_simulated)
+        self.faults.answering = name
         try:
             handler(client, values)
         except handlers.RefusedError as refused:
@@ -210,6 +286,8 @@ class Gateway:
         except Exception:  # a bug in one handler must not end anybody's connection
             log.exception("handler_failed", request=name, client_id=client.client_id)
             client.error(about, 322, "Error processing request.-'sim' : cause - internal error")
+        finally:
+            self.faults.answering = ""
 
     # --- who is here ----------------------------------------------------------------------------
 
@@ -217,7 +295,11 @@ class Gateway:
         """Greet a client, or refuse an id that is taken."""
         if client.client_id >= 0:
             return
-        if client_id in self.clients or len(self.clients) >= MAX_CLIENTS:
+        if client_id < 0:
+            raise WireError(f"{client_id} is no client id")
+        most = self.limits.clients
+        taken = client_id in self.clients or self.faults.holds_id(client_id)
+        if taken or (most and len(self.clients) >= most):
             client.error(
                 NOTICE,
                 326,
@@ -229,16 +311,21 @@ class Gateway:
         client.client_id = client_id
         self.clients[client_id] = client
         log.info("client_connected", client_id=client_id)
-        client.send(r.MANAGED_ACCOUNTS, accounts=self.account.account_id)
+        client.send(r.MANAGED_ACCOUNTS, accounts=self.managed_accounts())
         client.send(r.NEXT_VALID_ID, order_id=client.next_valid_id)
         for code, text in FARMS:
             client.error(NOTICE, code, text)
+
+    def managed_accounts(self) -> str:
+        """Return the accounts of the login, joined by commas: an advisor's own comes first."""
+        return ",".join(self.exchange.household.ids)
 
     def forget(self, client: Client) -> None:
         """Free the client's id; its orders stay."""
         if self.clients.get(client.client_id) is client:
             del self.clients[client.client_id]
             log.info("client_left", client_id=client.client_id)
+        self.faults.left(client)
         self.last_activity = machine.monotonic()
 
     def next_valid_id(self, client_id: int) -> int:
@@ -248,6 +335,11 @@ class Gateway:
     def note_order_id(self, client_id: int, order_id: int) -> None:
         """Remember that an order id is used."""
         self._next_order_id[client_id] = max(self.next_valid_id(client_id), order_id + 1)
+
+    def reset_order_ids(self, first: int, client_id: int | None = None) -> None:
+        """Count order ids anew from `first`, of one client or of all."""
+        known = tuple(self._next_order_id) if client_id is None else (client_id,)
+        self._next_order_id.update(dict.fromkeys(known, first))
 
 
 def negotiate(payload: bytes) -> int:

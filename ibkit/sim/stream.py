@@ -1,29 +1,51 @@
 """Everything that is sent without being asked: ticks, fills, PnL, account updates.
 
 One task per gateway; it sleeps for good while nobody listens and no order works.
-Not here: what the messages look like (`quotes`, `handlers.orders`, `handlers.accounts`).
+Not here: what is sent (the `handlers`, each with a function for its own streams).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ibkit.log import get_logger
-from ibkit.sim.handlers import accounts, history, orders
-from ibkit.sim.quotes import next_ticks
+from ibkit.sim.handlers import (
+    accounts,
+    depth,
+    history,
+    lines,
+    live_bars,
+    news,
+    orders,
+    scanner,
+    ticks,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ibkit.sim.clients import Client
+    from ibkit.sim.screen import Quote
     from ibkit.sim.server import Gateway
+
+    Quotes = dict[tuple[int, int], Quote]
 
 log = get_logger(__name__)
 STEP_S: Final = 0.05
-QUOTES_EVERY_S: Final = 0.25
-BARS_EVERY_S: Final = 2.0
-PNL_EVERY_S: Final = 1.0
 ACCOUNT_EVERY_S: Final = 180.0
+# what is due how often (seconds of the gateway's clock), for each client
+JOBS: Final[tuple[tuple[str, float, Callable[[Client, float], object]], ...]] = (
+    ("ticks", 0.25, ticks.send_ticks),
+    ("real_time_bars", 0.5, live_bars.send_bars),
+    ("depth", 0.5, depth.send_changes),
+    ("bars", 2.0, history.send_updates),
+    ("pnl", 1.0, accounts.each_second),
+    ("bulletins", 1.0, news.send_bulletins),
+    ("scanners", 1.0, scanner.send_scans),
+    ("account", ACCOUNT_EVERY_S, accounts.refresh),
+)
 
 
 class Stream:
@@ -78,17 +100,21 @@ class Stream:
         now = self._gateway.clock.now()
         orders.dispatch(self._gateway, self._gateway.exchange.tick(now))
         clients = tuple(self._gateway.clients.values())
-        if self._is_due("quotes", now, QUOTES_EVERY_S):
-            self._send_quotes(clients, now)
-        if self._is_due("bars", now, BARS_EVERY_S):
-            for client in clients:
-                history.send_updates(client, now)
-        if self._is_due("pnl", now, PNL_EVERY_S):
-            for client in clients:
-                accounts.send_pnl(client, now)
-        if self._is_due("account", now, ACCOUNT_EVERY_S):
-            for client in clients:
-                accounts.refresh(client, now)
+        quotes: Quotes = {}
+        for client in clients:
+            self._do(send_quotes, client, now, quotes)
+        for what, every, job in JOBS:
+            if self._is_due(what, now, every):
+                for client in clients:
+                    self._do(job, client, now)
+
+    @staticmethod
+    def _do(job: Callable[..., object], *about: object) -> None:
+        """Do one thing for one client; a bug in it must not end what others get."""
+        try:
+            job(*about)
+        except Exception:
+            log.exception("job_failed", job=job.__name__)
 
     def _is_due(self, what: str, now: float, every: float) -> bool:
         """Whether `every` seconds have passed since this was last done."""
@@ -97,14 +123,9 @@ class Stream:
         self._due[what] = now + every
         return True
 
-    def _send_quotes(self, clients: tuple[Client, ...], now: float) -> None:
-        """Send every line what changed on it; each instrument is looked at once."""
-        quotes: dict[int, Any] = {}
-        for client in clients:
-            for sub in client.streams.quotes.values():
-                con_id = sub.instrument.con_id
-                if con_id not in quotes:
-                    quotes[con_id] = self._gateway.market.quote(sub.instrument, now)
-                for message, tick in next_ticks(sub, quotes[con_id]):
-                    client.send(message, tick, req_id=sub.req_id)
-                sub.seen = quotes[con_id]
+
+def send_quotes(client: Client, now: float, quotes: Quotes) -> None:
+    """Send every line that is due what changed on it; `quotes` are those of this step."""
+    for sub in tuple(client.streams.quotes.values()):
+        if now >= sub.due:
+            lines.update(client, sub, now, quotes)

@@ -14,10 +14,14 @@ from ibkit.sim.clock import ManualClock
 from ibkit.sim.server import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from ibkit.sim.control import Control, ControlAddress
+    from ibkit.sim.faults import Fault
 
 T = TypeVar("T")
 STOP_S = 10.0
+ADVANCE_S = 300.0
 
 
 class RunningGateway:
@@ -34,6 +38,7 @@ class RunningGateway:
     host = "127.0.0.1"
 
     def __init__(self, *, port: int = 0, **options: Any) -> None:
+        self._control: Control | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="sim-gateway", daemon=True
@@ -41,9 +46,7 @@ class RunningGateway:
         self._thread.start()
         try:
             self.gateway = self.call(Gateway, **options)
-            self.port = asyncio.run_coroutine_threadsafe(
-                self.gateway.start(self.host, port), self._loop
-            ).result()
+            self.port = self._await(self.gateway.start(self.host, port), STOP_S)
         except BaseException:
             self._end_loop()
             raise
@@ -54,13 +57,37 @@ class RunningGateway:
         async def run() -> T:
             return function(*args, **kwargs)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(STOP_S)
+        return self._await(run(), STOP_S)
 
-    def advance(self, seconds: float) -> None:
-        """Move a `ManualClock`; what was due by then is sent."""
+    def _await(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """Return what a coroutine gives, run on the gateway's thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+
+    def advance(self, seconds: float, *, step: float | None = None) -> None:
+        """Move a `ManualClock`, in one jump or in steps; what was due by then is sent."""
         clock = self.gateway.clock
         assert isinstance(clock, ManualClock)
-        asyncio.run_coroutine_threadsafe(clock.advance(seconds), self._loop).result(STOP_S)
+        self._await(clock.advance(seconds, step=step), ADVANCE_S)
+
+    def fault(self, kind: str, **options: Any) -> Fault:
+        """Arm a fault, as `Faults.arm` does; an event happens before this returns."""
+        return self.call(self.gateway.faults.arm, kind, **options)
+
+    def mend(self, fault: Fault | None = None) -> None:
+        """End one fault, or all."""
+        faults = self.gateway.faults
+        if fault is None:
+            self.call(faults.clear)
+        else:
+            self.call(faults.disarm, fault)
+
+    def start_control(self) -> ControlAddress:
+        """Open the control port, and return where it is."""
+        from ibkit.sim.control import Control
+
+        if self._control is None:
+            self._control = self.call(Control, self.gateway)
+        return self._await(self._control.start(), STOP_S)
 
     def drop_clients(self) -> None:
         """Hang up on every client."""
@@ -69,7 +96,9 @@ class RunningGateway:
     def stop(self) -> None:
         """Hang up on everybody and free the port; a second call does nothing."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self.gateway.stop(), self._loop).result(STOP_S)
+            if self._control is not None:
+                self._await(self._control.stop(), STOP_S)
+            self._await(self.gateway.stop(), STOP_S)
             self._end_loop()
 
     def _end_loop(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DATE_TIME: Final = re.compile(r"(\d{8})(?:(-| +)(\d{1,2}:\d{2}:\d{2})(?: +(\S.*))?)?")
 DURATION: Final = re.compile(r"(\d+) +([SDWMY])")
+QUARTER_S: Final = 900
 # what clients write although it is no IANA name
 ALIASES: Final = {"EST5EDT": "US/Eastern", "GMT": "UTC", "": "UTC"}
 
@@ -95,6 +96,24 @@ def local_text(epoch: float, name: str) -> str:
     '20260928 15:59:00 US/Eastern'
     """
     return f"{datetime.fromtimestamp(epoch, zone(name)):%Y%m%d %H:%M:%S} {name}"
+
+
+def local_texts(epochs: Iterable[int], name: str) -> list[str]:
+    """Return `local_text` of many times; every offset from UTC is whole quarters of an hour.
+
+    >>> local_texts([1790625540, 1790625605], "US/Eastern")
+    ['20260928 15:59:00 US/Eastern', '20260928 16:00:05 US/Eastern']
+    """
+    quarters: dict[int, tuple[str, int]] = {}
+    found = []
+    for epoch in epochs:
+        quarter, rest = divmod(epoch, QUARTER_S)
+        if quarter not in quarters:
+            begin = datetime.fromtimestamp(quarter * QUARTER_S, zone(name))
+            quarters[quarter] = f"{begin:%Y%m%d %H}", begin.minute
+        hour, minute = quarters[quarter]
+        found.append(f"{hour}:{minute + rest // 60:02}:{rest % 60:02} {name}")
+    return found
 
 
 def dash_text(epoch: float, name: str = "UTC") -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from ibkit.sim.catalogue import read
 from ibkit.sim.chains import KNOWN_FUTURES, Product, make_future, read_number, slot
 from ibkit.sim.instrument import Description, Instrument, Model, PathModel, Rule
+from ibkit.sim.optionchains import OptionClass, options, read_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +32,12 @@ TODAY: Final = date(2026, 11, 20)  # of a universe that nobody told the day
 AHEAD: Final = timedelta(days=400)
 BEHIND: Final = timedelta(days=730)
 ALIASES: Final = {"ISLAND": "NASDAQ", "GLOBEX": "CME", "ECBOT": "CBOT", "DTB": "EUREX"}
+DERIVED: Final = frozenset({"CFD", "BOND"})  # which a search by symbol does not list
 ROLL: Final = timedelta(days=8)  # before its expiry, a future's volume has gone to the next
 
 
 class Universe:
-    """All instruments; futures are made when they are asked for.
+    """All instruments; futures and options are made when they are asked for.
 
     Parameters
     ----------
@@ -50,6 +52,7 @@ class Universe:
         self._rules = dict(catalogue.rules)
         self._by_id = {instrument.con_id: instrument for instrument in self.instruments}
         self._futures: dict[tuple[str, int, int], Instrument] = {}
+        self.option_classes = {one.slot: one for one in catalogue.options}
 
     @classmethod
     def load(cls, *more: Path) -> Universe:
@@ -81,7 +84,15 @@ class Universe:
 
     def by_con_id(self, con_id: int) -> Instrument | None:
         """Return the instrument with IB's number `con_id`, or None."""
-        return self._by_id.get(con_id) or self._future_by_id(con_id)
+        return (
+            self._by_id.get(con_id)
+            or self._future_by_id(con_id)
+            or read_option(self.option_classes, con_id)
+        )
+
+    def options_on(self, under: Instrument) -> list[OptionClass]:
+        """Return the option classes on an underlying."""
+        return [one for one in self.option_classes.values() if one.under.con_id == under.con_id]
 
     def matching(self, pattern: str) -> list[Instrument]:
         """Return up to 16 instruments whose symbol begins with, or whose name holds, `pattern`."""
@@ -89,7 +100,9 @@ class Universe:
         hits = [
             one
             for one in self.instruments
-            if wanted and (one.symbol.startswith(wanted) or wanted in one.long_name.upper())
+            if wanted
+            and one.sec_type not in DERIVED
+            and (one.symbol.startswith(wanted) or wanted in one.long_name.upper())
         ]
         hits.sort(key=lambda one: (one.symbol != wanted, not one.symbol.startswith(wanted)))
         return hits[:16]
@@ -121,6 +134,10 @@ class Universe:
         """Yield what may fit."""
         if description.sec_type not in {"FUT", "CONTFUT"}:
             yield from self.instruments
+        if description.sec_type == "OPT":
+            for one in self.option_classes.values():
+                if _may_be_option(one, description):
+                    yield from options(one, description, today)
         first = today - BEHIND if description.include_expired else today
         for root, product in self.products.items():
             if description.sec_type == "FUT" and _may_be(product.spec, description):
@@ -201,6 +218,18 @@ def _may_be(spec: FutureSpec, wanted: Description) -> bool:
         wanted.symbol in {"", spec.ib_symbol}
         and wanted.trading_class in {"", spec.trading_class}
         and (not local or local.startswith(spec.trading_class))
+    )
+
+
+def _may_be_option(one: OptionClass, wanted: Description) -> bool:
+    """Whether an option of this class may be meant: cheap, before any is made."""
+    named = wanted.symbol or wanted.trading_class or wanted.local_symbol
+    return (
+        bool(named)
+        and wanted.symbol in {"", one.under.symbol}
+        and wanted.trading_class in {"", one.name}
+        and wanted.currency in {"", one.under.currency}
+        and wanted.exchange in {"", *one.venues}
     )
 
 

@@ -123,6 +123,7 @@ SUMMARY: Final = (
     "SettledCash",
     "TotalCashValue",
 )
+WORTH: Final = ("STK", "CRYPTO", "OPT", "FOP", "BOND", "FUND", "WAR", "CMDTY", "BAG")
 DIMENSIONLESS: Final = {
     "AccountType": "INDIVIDUAL",
     "DayTradesRemaining": "-1",
@@ -138,7 +139,7 @@ DIMENSIONLESS: Final = {
 def account_values(account: Account, market: Prices, now: float) -> list[Row]:
     """Return the rows of account updates, by key."""
     sums = account.sums(market, now)
-    money = amounts(account, sums)
+    money = amounts(sums, account.equity_at_open(market, now))
     rows: list[Row] = [
         ("AccountCode", account.account_id, ""),
         ("AccountReady", "true", ""),
@@ -169,7 +170,7 @@ def account_values(account: Account, market: Prices, now: float) -> list[Row]:
 def account_summary(account: Account, market: Prices, now: float) -> list[Row]:
     """Return the rows of an account summary by tag, then those of its ledger."""
     sums = account.sums(market, now)
-    money = amounts(account, sums)
+    money = amounts(sums, account.equity_at_open(market, now))
     ratios = {
         "Cushion": _ratio(money["ExcessLiquidity"], money["NetLiquidation"]),
         "Leverage": _ratio(sums.gross, money["NetLiquidation"]),
@@ -196,17 +197,17 @@ def ledger(account: Account, market: Prices, now: float) -> list[Row]:
     return sorted(rows)
 
 
-def amounts(account: Account, sums: Sums) -> dict[str, Decimal]:
-    """Return the sums under all the names that IB has for them."""
-    equity, available = sums.equity, sums.equity - sums.init_margin
-    excess = sums.equity - sums.maint_margin
+def amounts(sums: Sums, began: Decimal) -> dict[str, Decimal]:
+    """Return the sums under all the names that IB has for them; `began` is how the day began."""
+    equity, loan_value = sums.equity, sums.loan_value
+    available, excess = loan_value - sums.init_margin, loan_value - sums.maint_margin
     reg_t = sums.gross / 2
     money = {
         "NetLiquidation": equity,
-        "EquityWithLoanValue": equity,
-        "EquityWithLoanValue-S": equity,
-        "PreviousEquityWithLoanValue": account.equity_at_open,
-        "PreviousDayEquityWithLoanValue": account.equity_at_open,
+        "EquityWithLoanValue": loan_value,
+        "EquityWithLoanValue-S": loan_value,
+        "PreviousEquityWithLoanValue": began,
+        "PreviousDayEquityWithLoanValue": began,
         "TotalCashValue": sums.cash,
         "SettledCash": sums.cash,
         "GrossPositionValue": sums.gross,
@@ -239,13 +240,22 @@ def _parts(account: Account, market: Prices, now: float, currency: str) -> dict[
         return sum((row.market_value for row in found), ZERO)
 
     futures = sum(
-        (row.unrealized for row in rows if row.position.instrument.sec_type == "FUT"), ZERO
+        (
+            row.market_value - row.position.cost
+            for row in rows
+            if row.position.instrument.sec_type in {"FUT", "CFD"}
+        ),
+        ZERO,
     )
     cash = account.cash.get(currency, ZERO)
     return {
         "CashBalance": cash,
         "TotalCashBalance": cash,
         "StockMarketValue": value("STK"),
+        "OptionMarketValue": value("OPT"),
+        "FutureOptionValue": value("FOP"),
+        "CorporateBondValue": value("BOND"),
+        "MutualFundValue": value("FUND"),
         "Cryptocurrency": value("CRYPTO"),
         "FuturesPNL": futures,
         "UnrealizedPnL": sum((row.unrealized for row in rows), ZERO),
@@ -253,7 +263,7 @@ def _parts(account: Account, market: Prices, now: float, currency: str) -> dict[
             (one.realized for one in account.positions() if one.instrument.currency == currency),
             ZERO,
         ),
-        "NetLiquidationByCurrency": cash + value("STK", "CRYPTO") + futures,
+        "NetLiquidationByCurrency": cash + value(*WORTH) + futures,
     }
 
 

@@ -6,9 +6,12 @@ Not here: positions (`ibkit.sim.account`).
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    from ibkit.sim.calendars import Session
     from ibkit.sim.screen import Quote
     from ibkit.sim.universe import Instrument, Universe
 
@@ -20,6 +23,29 @@ class Prices(Protocol):
 
     def quote(self, instrument: Instrument, at: float) -> Quote:
         """Return what a screen shows."""
+        ...
+
+
+class Market(Prices, Protocol):
+    """What an exchange needs of a market besides."""
+
+    @property
+    def bars(self) -> Any:
+        """The function that gives bars."""
+        ...
+
+    def is_open(self, instrument: Instrument, at: float, *, use_rth: bool = False) -> bool:
+        """Whether `at` lies in a session."""
+        ...
+
+    def sessions(
+        self,
+        instrument: Instrument,
+        first: date,
+        last: date,
+        use_rth: bool = True,  # noqa: FBT001, FBT002  IB's field, in IB's place
+    ) -> list[Session]:
+        """Return the sessions of some trade dates."""
         ...
 
 

@@ -94,14 +94,13 @@ def test_cash_and_positions_are_conserved(sequence):
     for position in account.positions():
         one = position.instrument
         assert position.quantity == held[one.con_id]
-        if one.sec_type == "FUT":
-            cash[one.currency] = cash.get(one.currency, Decimal(0)) + position.realized
-        paid = sum(
-            f.shares * f.sign * f.price * one.point_value
-            for f in fills
-            if f.instrument.con_id == one.con_id
-        )
-        assert abs(position.cost - (paid + position.realized)) < Decimal("1e-12")
+        own = [fill for fill in fills if fill.instrument.con_id == one.con_id]
+        fees = sum(fill.commission for fill in own)
+        if one.sec_type == "FUT":  # what it won before fees
+            gross = position.realized + fees - position.fees
+            cash[one.currency] = cash.get(one.currency, Decimal(0)) + gross
+        paid = sum(fill.shares * fill.sign * fill.price * one.point_value for fill in own)
+        assert abs(position.basis - (paid + fees + position.realized)) < Decimal("1e-12")
     for currency, amount in account.cash.items():
         assert abs(amount - cash.get(currency, Decimal(0))) < Decimal("1e-12")
     assert sum(account.fees.values()) == sum(fill.commission for fill in fills)

@@ -30,7 +30,18 @@ SOME = [
 INTRADAY = ["1 secs", "5 secs", "30 secs", "1 min", "3 mins", "15 mins", "1 hour", "4 hours"]
 instruments = st.sampled_from(SOME)
 days = st.dates(date(2026, 1, 5), date(2026, 11, 20))
-kinds = st.sampled_from(["TRADES", "MIDPOINT", "BID", "ASK"])
+kinds = st.sampled_from(
+    [
+        "TRADES",
+        "MIDPOINT",
+        "BID",
+        "ASK",
+        "ADJUSTED_LAST",
+        "HISTORICAL_VOLATILITY",
+        "OPTION_IMPLIED_VOLATILITY",
+        "FEE_RATE",
+    ]
+)
 
 
 def epoch(day):
@@ -87,6 +98,46 @@ def test_a_window_shows_the_same_bars_as_the_day_around_it(one, day, offset, len
     assert np.array_equal(window.time, around.time[keep])
     assert np.array_equal(window.close, around.close[keep])
     assert np.array_equal(window.volume, around.volume[keep])
+
+
+@settings(max_examples=20, deadline=None)
+@given(instruments, days, kinds, st.integers(1, 600))
+def test_a_day_alone_is_the_same_as_within_years(one, day, what, later):
+    size = bar_size("1 day")
+    start, end = epoch(day), epoch(day + timedelta(days=1))
+    if what == "ADJUSTED_LAST":  # is based on its own end
+        what = "TRADES"
+
+    alone = MARKET.bars(one, start, end, size, what)
+    forget()
+    within = MARKET.bars(one, start - 86_400 * 400, end + 86_400 * later, size, what)
+
+    for n, ref_date in enumerate(alone.ref_date.tolist()):
+        (m,) = np.flatnonzero(within.ref_date == ref_date)
+        if alone.time[n] < start:
+            continue
+        whole = MARKET.bars(one, start, end + 86_400, size, what)
+        (k,) = np.flatnonzero(whole.ref_date == ref_date)
+        for column in ("open", "high", "low", "close", "volume"):
+            assert getattr(whole, column)[k] == getattr(within, column)[m]
+
+
+@settings(max_examples=25, deadline=None)
+@given(instruments, days, st.integers(0, 86_399))
+def test_history_shows_what_the_screen_showed_in_that_second(one, day, offset):
+    now = epoch(day) + offset
+    quote = MARKET.quote(one, now)
+    if not MARKET.is_open(one, now):
+        return
+    size = bar_size("1 secs")
+
+    for side, what in ((quote.bid, "BID"), (quote.ask, "ASK")):
+        if side is not None:
+            shown = MARKET.bars(one, now, now + 1, size, what, use_rth=False)
+            assert shown.close.tolist() == [side]
+    trades = MARKET.bars(one, now, now + 1, size, "TRADES", use_rth=False)
+    if len(trades) and quote.last is not None:
+        assert (trades.close[0], trades.time[0]) == (quote.last, quote.last_time)
 
 
 @settings(max_examples=15, deadline=None)

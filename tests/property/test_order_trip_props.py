@@ -19,7 +19,7 @@ from ibapi.tag_value import TagValue
 from ibapi.wrapper import EWrapper
 
 from ibkit.sim import echo
-from ibkit.sim.exchange import OrderRequest
+from ibkit.sim.exchange import OrderRequest, WorkingOrder
 from ibkit.sim.handlers.orders import read_order
 from ibkit.sim.universe import Universe
 from ibkit.sim.wire import REQUESTS, SERVER_VERSION
@@ -162,11 +162,11 @@ def trip(sent):
     gateway = SimpleNamespace(
         account=SimpleNamespace(account_id=ACCOUNT),
         clock=SimpleNamespace(now=lambda: 1.8e9),
-        universe=SimpleNamespace(find=lambda *_: [APPLE]),
+        universe=SimpleNamespace(find=lambda *_: [APPLE], by_con_id=lambda _: APPLE),
     )
     request = read_order(SimpleNamespace(gateway=gateway, client_id=1), values)
     assert isinstance(request, OrderRequest)
-    order = SimpleNamespace(request=request, perm_id=77, status="Submitted", commission=None)
+    order = WorkingOrder(request, 77, 0.0, status="Submitted")
     return r.OPEN_ORDER.fields(echo.open_order(order))
 
 

@@ -5,7 +5,11 @@ import random
 
 import pytest
 
+from ibkit.sim.clock import ManualClock
+from ibkit.sim.limits import Limits
+from ibkit.sim.testing import gateway as run_gateway
 from ibkit.sim.wire import REQUESTS
+from ibkit.sim.wire.fields import Field, Fixed, Nested, When
 
 
 def alive(other):
@@ -89,3 +93,57 @@ def test_a_bug_in_a_handler_is_an_error_of_that_request_only(gateway, other, mon
 
     assert other.until(4)[-1][2:4] == ["5", "322"]
     alive(other)
+
+
+TEXTS = (
+    *("", "SMART", "STK", "OPT", "FUT", "CASH", "BAG", "USD", "TRADES", "1 D", "1 min", "Last"),
+    *("20261030-15:00:00", "BRFG", "MOST_ACTIVE", "STK.US.MAJOR", "233", "LMT", "BUY", "{}", "é"),
+)
+WORDS = {
+    "text": TEXTS,
+    "whole": ("0", "1", "5", "265598", "12087792", "-1", "2147483647"),
+    "number": ("0", "1", "0.25", "-3", "1e9", "", "Infinity"),
+    "flag": ("0", "1"),
+}
+
+
+def plausible(items, chance, record):
+    """Return fields that fit a table, with values that a handler may well meet."""
+    out = []
+    for item in items:
+        if isinstance(item, Field):
+            text = chance.choice(WORDS[item.kind])
+            if text == "" and item.unset is None:
+                text = "1"
+            record[item.name] = None if text == "" else item.reader(text)
+            out.append(text)
+        elif isinstance(item, Nested):
+            record[item.name] = {}
+            out += plausible(item.items, chance, record[item.name])
+        elif isinstance(item, When):
+            out += plausible(item.items, chance, record) if item.test(record) else []
+        elif isinstance(item, Fixed):
+            out.append(item.text)
+        else:
+            record[item.name] = []
+            out.append("0")
+    return out
+
+
+@pytest.mark.parametrize("number", [n for n in sorted(REQUESTS) if n != 71])
+def test_no_plausible_request_breaks_its_handler(free, connect_to, number):
+    wire = connect_to(free).start(number)
+    wire.until(4, 2, -1, 2158)
+    for seed in range(60):
+        chance = random.Random(seed)
+        wire.send(number, *plausible(REQUESTS[number].items, chance, {}))
+    wire.send(49, 1)
+
+    texts = [frame[4] for frame in wire.until(49) if frame[0] == "4" and len(frame) > 4]
+    assert not [text for text in texts if "internal error" in text]
+
+
+@pytest.fixture(scope="module")
+def free():
+    with run_gateway(limits=Limits.none(), clock=ManualClock(1793376030.0)) as running:
+        yield running

@@ -70,4 +70,4 @@ def test_symbols_are_found_by_their_beginning(ib):
 
 
 def test_an_instrument_without_options_has_an_empty_chain(ib):
-    assert ib.reqSecDefOptParams("AAPL", "", "STK", 265598) == []
+    assert ib.reqSecDefOptParams("EUR", "", "CASH", 12087792) == []

@@ -82,7 +82,8 @@ def test_an_unknown_generic_tick_is_refused_with_those_that_exist(wire):
 
 def test_volume_and_mark_price_come_when_asked_for(wire):
     subscribe(wire, 7, generic="233,221,mdoff")
-    frames = wire.until(1, 6, 7, 37)
+    wire.send(49, 1)
+    frames = wire.until(49)
 
     [volume] = [frame[4] for frame in frames if frame[:4] == ["46", "6", "7", "48"]]
     assert len(volume.split(";")) == 6

@@ -36,7 +36,8 @@ def test_a_market_order_fills_and_changes_position_and_cash(ib, until, wait):
     [position] = ib.positions()
     assert trade.filled() == 100
     assert (position.contract.symbol, position.position) == ("AAPL", 100)
-    assert position.avgCost == pytest.approx(trade.orderStatus.avgFillPrice)
+    fee = trade.fills[-1].commissionReport.commission
+    assert position.avgCost == pytest.approx(trade.orderStatus.avgFillPrice + fee / 100)
     assert trade.fills[-1].commissionReport.commission > 0
     assert trade.fills[-1].execution.side == "BOT"
 

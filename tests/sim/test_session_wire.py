@@ -181,7 +181,6 @@ def test_dropped_clients_can_come_back(gateway, connect_wire, wire):
         ((93, 77), "10185"),
         ((4, 1, 4711, ""), "10147"),
         ((91, 999999), "321"),
-        ((24, 1), "322"),
     ],
 )
 def test_a_request_that_makes_no_sense_gets_its_code(wire, asked, code):

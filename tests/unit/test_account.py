@@ -62,7 +62,8 @@ def test_shares_are_paid_for_in_cash_and_are_worth_their_price(universe, market,
 
     (row,) = account.portfolio(market, NOW)
     assert account.cash["USD"] == Decimal(1_000_000) - 100 * fill.price - fill.commission
-    assert (row.position.quantity, row.avg_cost) == (100, fill.price)
+    assert row.position.quantity == 100
+    assert row.avg_cost == fill.price + fill.commission / 100
     assert row.market_value == 100 * row.market_price
     assert row.position.instrument.exchange == "NASDAQ"
 
@@ -72,8 +73,8 @@ def test_futures_pay_no_principal_and_count_their_multiplier(universe, market, a
 
     (row,) = account.portfolio(market, NOW)
     assert account.cash["USD"] == Decimal(1_000_000) - fill.commission
-    assert row.avg_cost == fill.price * 50
-    assert account.sums(market, NOW).futures_pnl == row.unrealized
+    assert row.avg_cost == fill.price * 50 + fill.commission / 2
+    assert account.sums(market, NOW).futures_pnl == row.unrealized + fill.commission
     assert fill.commission == Decimal("4.50")
 
 
@@ -83,10 +84,11 @@ def test_closing_realises_what_was_won_and_reports_it_less_the_fee(universe, acc
 
     won = (sold.price - bought.price) * 50
     assert bought.realized_pnl is None
-    assert sold.realized_pnl == won - sold.commission
+    assert sold.realized_pnl == won - bought.commission - sold.commission
     assert account.cash["USD"] == Decimal(1_000_000) + won - bought.commission - sold.commission
     (closed,) = account.positions()
-    assert (closed.quantity, closed.avg_cost, closed.realized) == (0, 0, won)
+    assert (closed.quantity, closed.avg_cost) == (0, 0)
+    assert closed.realized == sold.realized_pnl
 
 
 def test_selling_more_than_is_held_turns_the_position_round(universe, account, trade):
@@ -94,7 +96,9 @@ def test_selling_more_than_is_held_turns_the_position_round(universe, account, t
     sold = trade(apple_of(universe), "SELL", 150, NOW + 60)
 
     (position,) = account.positions()
-    assert (position.quantity, position.avg_cost) == (-50, sold.price)
+    assert position.quantity == -50
+    assert position.avg_cost == pytest.approx(sold.price - sold.commission / 150)
+    assert position.fees == pytest.approx(sold.commission / 3)
 
 
 def test_a_currency_pair_moves_both_currencies(universe, market, account, trade):
@@ -155,10 +159,10 @@ def test_profit_and_loss_of_the_day_and_of_one_position(universe, market, accoun
     daily, unrealized, realized = account.pnl(market, later)
     quantity, _, single, _, value = account.pnl_single(265598, market, later)
 
-    assert daily == unrealized - fill.commission
+    assert daily == unrealized
     assert realized == 0
     assert (quantity, single) == (100, unrealized)
-    assert value == 100 * fill.price + unrealized
+    assert value == 100 * fill.price + fill.commission + unrealized
     assert account.pnl_single(1, market, NOW) is None
 
 
@@ -171,4 +175,5 @@ def test_a_new_day_begins_with_the_equity_of_its_midnight(universe, market, acco
 
     (before,), (now,) = (account.portfolio(market, when) for when in (midnight, later))
     assert daily == 100 * (now.market_price - before.market_price)
-    assert account.equity_at_open == 1_000_000 - fill.commission + before.unrealized
+    assert account.equity_at_open(market, later) == 1_000_000 + before.unrealized
+    assert fill.commission == 1

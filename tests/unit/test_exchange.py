@@ -152,12 +152,16 @@ def test_a_resting_limit_fills_at_its_price_once_the_market_comes_to_it(exchange
     assert lowest < touch(market, apple)[1]
     exchange.place(order(apple, quantity=10, price=lowest), NOW)
 
-    before = exchange.tick(when - 1)
     events = exchange.tick(when)
 
-    assert before == []
-    assert [e.fill.price for e in events if isinstance(e, Execution)] == [lowest]
-    assert events[0].fill.liquidity == 1
+    first = next(event.fill for event in events if isinstance(event, Execution))
+    assert (first.price, first.liquidity) == (lowest, 1)
+    glance = exchange.watch.glance(apple, first.time)
+    assert min(glance.low, glance.quote.ask) <= lowest
+    for second in range(int(NOW) + 1, int(first.time)):
+        seen = exchange.watch.glance(apple, second)
+        assert seen.quote.ask > lowest
+        assert seen.low is None or seen.low >= lowest
 
 
 def test_how_often_time_is_told_changes_no_fill(universe, market, apple):
@@ -204,7 +208,8 @@ def test_the_better_price_then_the_older_order_goes_first(exchange, market, appl
         ({"price": "208.001"}, 110),
         ({"order_type": "LMT"}, 321),
         ({"order_type": "NONSENSE"}, 321),
-        ({"order_type": "STP"}, 387),
+        ({"order_type": "STP"}, 321),
+        ({"order_type": "VOL"}, 387),
         ({"action": "HOLD"}, 321),
         ({"quantity": "1.5"}, 10243),
         ({"price": "-1"}, 321),
@@ -348,7 +353,7 @@ def test_the_same_number_again_changes_the_order_and_keeps_its_perm_id(exchange,
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"order_type": "MKT"}, 329),
+        ({"order_type": "MOC"}, 329),
         ({"action": "SELL"}, 105),
         ({"price": "200.005"}, 110),
         ({"quantity": 0}, 434),
@@ -366,7 +371,7 @@ def test_a_change_that_makes_another_order_is_refused(exchange, market, apple, c
     (refused,) = exchange.place(replace(plain, **values), NOW)
 
     assert refused.code == code
-    assert exchange.working()[0].request == plain
+    assert exchange.working()[0].request == replace(plain, account="DUSIM0001")
 
 
 def test_numbers_of_the_past_are_not_orders(exchange, market, apple):

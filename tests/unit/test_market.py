@@ -1,9 +1,10 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from ibkit.schema import BAR_SIZES, bar_size
+from ibkit.sim import derived
 from ibkit.sim.market import Market
 from ibkit.sim.noise import stream
 from ibkit.sim.universe import Universe
@@ -384,3 +385,158 @@ def test_every_bar_size_adds_up_to_the_same_day(market, apple, name):
     assert (bars.high.max(), bars.low.min()) == (whole.high[0], whole.low[0])
     assert (bars.open[0], bars.close[-1]) == (whole.open[0], whole.close[0])
     assert (bars.wap * bars.volume).sum() / whole.volume[0] == pytest.approx(whole.wap[0], abs=1e-4)
+
+
+def stocks(universe, currency="USD"):
+    return [
+        one
+        for one in universe.instruments
+        if one.sec_type == "STK" and one.currency == currency and one.stock_type != "ETF"
+    ]
+
+
+def test_pairs_of_one_sector_move_together_more_than_others(market, universe):
+    found = [one for one in stocks(universe) if one.symbol != "GOOG"]
+    moves = np.corrcoef([returns(market, one, at(2025, 1, 1), at(2026, 1, 1)) for one in found])
+    sectors = np.array([one.model.path.sector for one in found])
+    pair = np.triu(np.ones_like(moves, dtype=bool), 1)
+    same = (sectors[:, None] == sectors[None, :]) & (sectors[:, None] != "")
+
+    assert len(set(sectors)) >= 5
+    assert 0.1 < moves[pair & ~same].mean() < 0.5
+    assert moves[pair & same].mean() > moves[pair & ~same].mean() + 0.1
+
+
+def test_large_moves_follow_large_moves_in_most_stocks(market, universe):
+    found = []
+    for one in stocks(universe)[:6]:
+        squares = returns(market, one, at(2017, 1, 1), at(2026, 1, 1)) ** 2
+        calm = np.minimum(squares, np.quantile(squares, 0.99))
+        found.append(np.mean([np.corrcoef(calm[lag:], calm[:-lag])[0, 1] for lag in range(1, 6)]))
+
+    assert np.mean(found) > 0.03
+    assert sum(one > 0 for one in found) >= 5
+
+
+def test_returns_have_the_volatility_of_their_path_and_fatter_tails_than_normal(market, apple):
+    moves = returns(market, apple, at(2010, 1, 1), at(2026, 1, 1))
+
+    assert moves.std() * np.sqrt(252) == pytest.approx(apple.model.path.vol, rel=0.2)
+    assert ((moves / moves.std()) ** 4).mean() > 3.3
+
+
+def test_nights_have_gaps_that_are_a_part_of_the_days_move(market, apple):
+    days = market.bars(apple, at(2024, 1, 1), at(2026, 1, 1), bar_size("1 day"))
+    gaps = np.log(days.open[1:] / days.close[:-1])
+    whole = np.diff(np.log(days.close))
+
+    assert (np.abs(gaps) > 0.0005).mean() > 0.7
+    assert 0.1 < gaps.var() / whole.var() < 0.6
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "VOD", "7203", "700", "ES", "ZC", "EUR", "BTC"])
+def test_both_sides_lie_on_the_tick_grid_and_apart(market, universe, symbol):
+    if symbol in universe.products:
+        (one, *_) = universe.chain(symbol, date(2026, 12, 1), date(2027, 3, 31))
+    else:
+        (one, *_) = (x for x in universe.instruments if x.symbol == symbol)
+    span = (one, at(2026, 11, 17), at(2026, 11, 19), bar_size("5 mins"))
+
+    bid, ask = (market.bars(*span, what).close for what in ("BID", "ASK"))
+
+    tick = float(one.tick)
+    for side in (bid, ask):
+        assert np.allclose(side / tick, np.round(side / tick), atol=1e-6)
+    wide = np.round((ask - bid) / tick)
+    assert wide.min() >= 1
+    assert wide.max() <= 4 * (one.model.spread + 1)
+
+
+def test_a_future_comes_to_its_underlying_as_it_expires(market, universe):
+    spx = universe.by_con_id(416904)
+    future = universe.chain("ES", date(2026, 9, 1), date(2026, 9, 30))[0]
+    span = (at(2026, 1, 5), at(2026, 9, 18), bar_size("1 hour"))
+
+    bars, index = market.bars(future, *span), market.bars(spx, *span)
+    same = np.intersect1d(bars.time, index.time, return_indices=True)
+    basis = np.log(bars.close[same[1]] / index.close[same[2]])
+
+    assert basis[:100].mean() > basis[-100:].mean() + 0.005
+    assert abs(basis[-20:].mean()) < 0.003
+
+
+# --- series that are no prices -------------------------------------------------------------------
+
+LINES = ["HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY", "FEE_RATE"]
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_volatility_and_fees_have_bars_of_every_size_and_no_volume(market, apple, what):
+    for name in ("1 secs", "1 min", "1 hour", "1 day", "1 week"):
+        start = at(2026, 11, 18, 15) if name == "1 secs" else at(2026, 11, 9)
+        end = at(2026, 11, 18, 16) if name == "1 secs" else at(2026, 11, 21)
+        bars = market.bars(apple, start, end, bar_size(name), what)
+        assert len(bars) == {"1 secs": 3600, "1 min": 3900, "1 hour": 70}.get(name, len(bars))
+        assert (bars.low > 0).all()
+        assert (bars.low <= np.minimum(bars.open, bars.close)).all()
+        assert (bars.high >= np.maximum(bars.open, bars.close)).all()
+        assert set(bars.volume) == set(bars.wap) == {-1.0}
+
+
+def test_historical_volatility_is_that_of_the_last_thirty_sessions(market, apple):
+    moves = returns(market, apple, at(2026, 10, 1), at(2026, 11, 19))
+    shown = market.bars(
+        apple, at(2026, 11, 18), at(2026, 11, 19), bar_size("1 day"), "HISTORICAL_VOLATILITY"
+    )
+
+    assert shown.close[0] == pytest.approx(moves[-30:].std() * np.sqrt(252), rel=0.1)
+
+
+def test_implied_volatility_is_near_what_the_path_does(market, universe):
+    for one in stocks(universe)[:5]:
+        shown = market.bars(
+            one,
+            at(2020, 1, 1),
+            at(2026, 1, 1),
+            bar_size("1 month"),
+            "OPTION_IMPLIED_VOLATILITY",
+        )
+        assert shown.close.mean() == pytest.approx(one.model.path.vol, rel=0.35)
+        assert shown.close.std() > 0.02 * shown.close.mean()
+
+
+@pytest.fixture(scope="module")
+def bond(universe):
+    return next(one for one in universe.instruments if one.sec_type == "BOND")
+
+
+def test_the_yield_of_a_bond_at_par_is_its_coupon_and_falls_as_the_price_rises(bond):
+    low, par, high = derived.yields(bond, date(2026, 11, 20), np.array([90.0, 100.0, 110.0]))
+
+    assert par / derived.SCALE == pytest.approx(bond.bond.coupon, abs=0.001)
+    assert 0.5 < (low - par) / derived.SCALE < 2
+    assert high < par
+
+
+def test_the_bid_yields_more_than_the_ask_and_bars_add_up(market, bond):
+    span = (bond, at(2026, 11, 18), at(2026, 11, 19))
+
+    bid, ask, last = (
+        market.bars(*span, bar_size("1 min"), what)
+        for what in ("YIELD_BID", "YIELD_ASK", "YIELD_LAST")
+    )
+    day = market.bars(*span, bar_size("1 day"), "YIELD_LAST")
+    both = market.bars(*span, bar_size("1 hour"), "YIELD_BID_ASK")
+
+    assert (bid.close > ask.close).all()
+    assert (day.high[0], day.low[0]) == (last.high.max(), last.low.min())
+    assert (day.open[0], day.close[0]) == (last.open[0], last.close[-1])
+    assert (both.open > both.close).all()
+    assert 1.0 < both.close.mean() < 10.0
+
+
+def test_a_bond_has_a_history_from_its_issue_on(market, bond):
+    issued = date.fromisoformat(bond.bond.issued)
+    head = datetime.fromtimestamp(market.head(bond), UTC).date()
+
+    assert issued <= head <= issued + timedelta(days=5)

@@ -80,7 +80,10 @@ def market(folder):
 
 
 def one(market, symbol):
-    (found,) = [x for x in market.universe.instruments if x.symbol == symbol]
+    others = {"BOND", "CFD"}
+    (found,) = [
+        x for x in market.universe.instruments if x.symbol == symbol and x.sec_type not in others
+    ]
     return found
 
 

@@ -7,7 +7,17 @@ from ibkit.sim import clients
 from ibkit.sim.clients import Client
 from ibkit.sim.clock import ManualClock, RealClock
 from ibkit.sim.faults import Faults
+from ibkit.sim.limits import Limits
 from ibkit.sim.wire import replies as r
+
+
+def run(coroutine):
+    """Return its result, from a loop of its own: `asyncio.run` would drop the one of ib_async."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
 
 
 class Transport:
@@ -38,7 +48,7 @@ def transport():
 
 @pytest.fixture
 def client(transport):
-    return Client(SimpleNamespace(faults=Faults()), transport)
+    return Client(SimpleNamespace(faults=Faults(), limits=Limits()), transport)
 
 
 def test_messages_of_one_turn_leave_in_one_write(client, transport):
@@ -47,7 +57,7 @@ def test_messages_of_one_turn_leave_in_one_write(client, transport):
         client.send(r.OPEN_ORDER_END)
         await asyncio.sleep(0)
 
-    asyncio.run(turn())
+    run(turn())
 
     assert transport.written == [b"\0\0\0\x0562\x001\0\0\0\0\x0553\x001\0"]
 
@@ -99,7 +109,7 @@ def test_a_manual_clock_wakes_sleepers_when_it_is_their_time():
             await clock.advance(7)
         return first, woken
 
-    first, woken = asyncio.run(scenario())
+    first, woken = run(scenario())
 
     assert first == [(5, 107.0)]
     assert woken == [(5, 107.0), (10, 114.0)]

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -205,3 +206,37 @@ def test_a_user_adds_rows_in_a_file_of_his_own(tmp_path):
     found = Universe.load(mine).find(Wanted(symbol="TULP", sec_type="STK"), TODAY)
 
     assert [one.long_name for one in found] == ["TULIP BULBS"]
+
+
+def test_there_is_something_of_every_kind(universe):
+    count = Counter(one.sec_type for one in universe.instruments)
+    homes = Counter(one.time_zone_id for one in universe.instruments if one.sec_type == "STK")
+
+    assert count["STK"] >= 60
+    assert count["BOND"] >= 5
+    assert count["IND"] >= 5
+    assert count["CASH"] >= 7
+    assert count["CRYPTO"] >= 2
+    assert count["CFD"] >= 5
+    assert len(universe.products) >= 40
+    assert set(homes) == {"US/Eastern", "GB-Eire", "MET", "Japan", "Hongkong"}
+
+
+def test_every_instrument_has_a_market_rule_that_its_tick_follows(universe):
+    for one in universe.instruments:
+        rule = universe.market_rule(one.market_rule_ids[0])
+        assert rule is not None, one
+        assert rule[0][1] == one.tick, one
+
+
+def test_cfds_of_stocks_name_a_stock_that_exists(universe):
+    cfds = [one for one in universe.instruments if one.sec_type == "CFD" and one.under_con_id]
+
+    assert len(cfds) >= 4
+    for one in cfds:
+        stock = universe.by_con_id(one.under_con_id)
+        assert (stock.sec_type, stock.symbol) == ("STK", one.symbol)
+
+
+def test_a_search_by_symbol_lists_the_stock_and_no_bond_or_cfd(universe):
+    assert {one.sec_type for one in universe.matching("AAPL")} == {"STK"}

@@ -8,7 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from ibkit.sim.handlers import accounts, history, instruments, orders, quotes, session
+from ibkit.sim.handlers import (
+    accounts,
+    advisor,
+    depth,
+    events,
+    history,
+    instruments,
+    live_bars,
+    news,
+    options,
+    orders,
+    quotes,
+    scanner,
+    session,
+    ticks,
+)
 from ibkit.sim.handlers.refusal import RefusedError, unprocessed
 from ibkit.sim.wire import Record
 
@@ -24,6 +39,14 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **history.HANDLERS,
     **orders.HANDLERS,
     **accounts.HANDLERS,
+    **depth.HANDLERS,
+    **ticks.HANDLERS,
+    **live_bars.HANDLERS,
+    **news.HANDLERS,
+    **scanner.HANDLERS,
+    **events.HANDLERS,
+    **options.HANDLERS,
+    **advisor.HANDLERS,
 }
 
 

@@ -14,6 +14,8 @@ from ibkit.sim import times
 from ibkit.sim.handlers.instruments import resolve
 from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid
 from ibkit.sim.market import NoDataError
+from ibkit.sim.wire import Columns
+from ibkit.sim.wire.fields import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +35,24 @@ WORDS: Final = {
     "BID_ASK": "BidAsk",
     "ADJUSTED_LAST": "AdjustedLast",
     "SCHEDULE": "Schedule",
+    "AGGTRADES": "AggTrades",
+    "HISTORICAL_VOLATILITY": "HistoricalVolatility",
+    "OPTION_IMPLIED_VOLATILITY": "OptionImpliedVolatility",
+    "FEE_RATE": "FeeRate",
+    "YIELD_BID": "YieldBid",
+    "YIELD_ASK": "YieldAsk",
+    "YIELD_BID_ASK": "YieldBidAsk",
+    "YIELD_LAST": "YieldLast",
 }
-NO_TRADES: Final = frozenset({"CASH", "CFD"})
+# series that only some kinds of instruments have
+ONLY: Final = {
+    "AGGTRADES": frozenset({"CRYPTO"}),
+    "HISTORICAL_VOLATILITY": frozenset({"STK", "IND"}),
+    "OPTION_IMPLIED_VOLATILITY": frozenset({"STK", "IND"}),
+    "FEE_RATE": frozenset({"STK"}),
+    **dict.fromkeys(("YIELD_BID", "YIELD_ASK", "YIELD_BID_ASK", "YIELD_LAST"), frozenset({"BOND"})),
+}
+NO_TRADES: Final = frozenset({"CASH", "CFD", "CMDTY"})
 ONLY_TRADES: Final = frozenset({"IND"})
 SIZE_ALIASES: Final = {"1 week": "1W", "1 month": "1M"}
 LEGAL_SIZES: Final = {**BAR_SIZES, **{SIZE_ALIASES[s]: BAR_SIZES[s] for s in SIZE_ALIASES}}
@@ -42,7 +60,7 @@ LEGAL_SIZES: Final = {**BAR_SIZES, **{SIZE_ALIASES[s]: BAR_SIZES[s] for s in SIZ
 LONGEST: Final = {"S": 86_400, "D": 365, "W": 52, "M": 12, "Y": 68}
 LONGEST_OF_1_SECOND: Final = 2_000
 # what bars may be kept up to date
-LIVE: Final = frozenset({"TRADES", "MIDPOINT", "BID", "ASK"})
+LIVE: Final = frozenset({"TRADES", "MIDPOINT", "BID", "ASK", "AGGTRADES"})
 SMALLEST_LIVE: Final = 5
 CALENDAR_PER_SESSION: Final = 2
 MORE_DAYS: Final = 14
@@ -119,8 +137,10 @@ def read_duration(text: str, size: BarSize) -> tuple[int, str]:
 def check_what(instrument: Instrument, what: str) -> str:
     """Refuse a series that this kind of instrument does not have."""
     trades = what in {"TRADES", "ADJUSTED_LAST"}
-    if (trades and instrument.sec_type in NO_TRADES) or (
-        instrument.sec_type in ONLY_TRADES and what in {"BID", "ASK", "BID_ASK", "MIDPOINT"}
+    if (
+        (trades and instrument.sec_type in NO_TRADES)
+        or (instrument.sec_type in ONLY_TRADES and what in {"BID", "ASK", "BID_ASK", "MIDPOINT"})
+        or (what in ONLY and instrument.sec_type not in ONLY[what])
     ):
         raise hmds(
             f"No historical market data for {instrument.symbol}/{instrument.sec_type}"
@@ -191,13 +211,26 @@ def bar_rows(bars: Bars, query: Query) -> Iterator[tuple[Any, ...]]:
     return zip(bar_dates(bars, query), *(column.tolist() for column in columns), strict=True)
 
 
+def bar_columns(bars: Bars, query: Query) -> Columns:
+    """Return the bars as columns of texts, ready for the message."""
+    texts = Texts().__getitem__
+    prices = (bars.open, bars.high, bars.low, bars.close, bars.volume, bars.wap)
+    return Columns(
+        (
+            bar_dates(bars, query),
+            *(list(map(texts, column.tolist())) for column in prices),
+            list(map(str, bars.count.tolist())),
+        )
+    )
+
+
 def bar_dates(bars: Bars, query: Query) -> Sequence[str]:
     """Return the date of each bar: a session's day, epoch seconds, or local time."""
     if not query.size.intraday:
         return [str(day) for day in bars.ref_date.tolist()]
     if query.format_date == 2:
         return [str(at) for at in bars.time.tolist()]
-    return [times.local_text(at, query.instrument.time_zone_id) for at in bars.time.tolist()]
+    return times.local_texts(bars.time.tolist(), query.instrument.time_zone_id)
 
 
 def no_data(query: Query) -> RefusedError:

@@ -9,18 +9,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from ibkit.schema import BAR_SIZES
 from ibkit.sim import times
 from ibkit.sim.handlers.bars import (
     WORDS,
     Query,
+    bar_columns,
     bar_rows,
     check_what,
     find_bars,
+    find_start,
     no_data,
     read_query,
 )
 from ibkit.sim.handlers.instruments import resolve
-from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid
+from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid, unprocessed
 from ibkit.sim.handlers.session import accept
 from ibkit.sim.market import NoDataError
 from ibkit.sim.wire import replies as r
@@ -28,8 +31,12 @@ from ibkit.sim.wire import replies as r
 if TYPE_CHECKING:
     from ibkit.sim.calendars import Session
     from ibkit.sim.clients import Client
+    from ibkit.sim.instrument import Instrument
+    from ibkit.sim.market import Bars
     from ibkit.sim.wire import Record
 
+SMALL_BARS: Final = 30  # seconds: up to here, requests are paced
+LONGEST_FINE_S: Final = 15 * 86_400  # of a histogram made of minutes
 ONE_DAY: Final = timedelta(days=1)
 UPDATE_FIELDS: Final = ("date", "open", "high", "low", "close", "volume", "wap", "count")
 
@@ -47,21 +54,82 @@ def req_historical_data(client: Client, values: Record) -> None:
     if values["req_id"] in client.streams.bars:
         raise RefusedError(386, "Duplicate ticker ID for API historical query")
     query = read_query(client, values)
+    check_pace(client, query)
+    if client.gateway.entitlements.level(query.instrument) != "live":
+        where = query.instrument.primary_exchange or query.instrument.exchange
+        raise hmds(f"No market data permissions for {where} {query.instrument.sec_type}")
     if query.what == "SCHEDULE":
         send_schedule(client, query)
         return
-    rows = list(bar_rows(find_bars(client.gateway, query), query))
+    bars = find_bars(client.gateway, query)
     home = query.instrument.time_zone_id
     client.send(
         r.HISTORICAL_DATA,
         req_id=query.req_id,
         start=times.local_text(query.start, home),
         end=times.local_text(query.end, home),
-        bars=rows,
+        bars=bar_columns(bars, query),
     )
     if values["keep_up_to_date"]:
-        client.streams.bars[query.req_id] = BarsLine(query, rows[-1])
+        *_, last = bar_rows(bars, query)
+        client.streams.bars[query.req_id] = BarsLine(query, last)
         client.gateway.stream.wake()
+
+
+def check_pace(client: Client, query: Query) -> None:
+    """Refuse what asks too much: more open requests than fit, or small bars too often."""
+    most = client.gateway.limits.open_history
+    if most and len(client.streams.bars) >= most:
+        raise unprocessed(f"Only {most} simultaneous API historical data requests allowed.")
+    if query.size.seconds > SMALL_BARS:
+        return
+    about = (query.instrument.con_id, query.instrument.exchange, query.what)
+    request = (about, query.start, query.end, query.size.ib, query.use_rth)
+    weight = 2 if query.what == "BID_ASK" else 1
+    if client.bars_pacing.violates(client.gateway.clock.now(), request, about, weight):
+        raise hmds("Historical data request pacing violation")
+
+
+def req_histogram_data(client: Client, values: Record) -> None:
+    """Answer with how much traded at which price."""
+    gateway = client.gateway
+    try:
+        count, unit = read_period(values["period"])
+    except times.TimeTextError:
+        raise invalid(f"Invalid period {values['period']}") from None
+    instrument = resolve(gateway, values)
+    check_what(instrument, "TRADES")
+    now = gateway.clock.now()
+    start = find_start(gateway, instrument, now, (count, unit), use_rth=values["use_rth"])
+    size = BAR_SIZES["1 min" if now - start <= LONGEST_FINE_S else "1 hour"]
+    try:
+        bars = gateway.market.bars(instrument, start, now, size, "TRADES", values["use_rth"])
+    except NoDataError as error:
+        raise hmds(str(error)) from error
+    client.send(r.HISTOGRAM, req_id=values["req_id"], items=histogram(bars, instrument))
+
+
+def read_period(text: str) -> tuple[int, str]:
+    """Return number and unit of a period such as ``3 days`` or ``1 week``.
+
+    >>> read_period("3 days")
+    (3, 'D')
+    """
+    number, _, word = text.strip().partition(" ")
+    unit = word.strip().upper()[:1]
+    return times.parse_duration(f"{number} {unit}")
+
+
+def histogram(bars: Bars, instrument: Instrument) -> list[tuple[str, int]]:
+    """Return prices on the tick grid, ascending, and what traded there; bars count at their wap."""
+    traded: dict[int, float] = {}
+    tick = float(instrument.tick)
+    for price, volume in zip(bars.wap.tolist(), bars.volume.tolist(), strict=True):
+        if volume > 0:
+            level = round(price / tick)
+            traded[level] = traded.get(level, 0.0) + volume
+    rows = ((instrument.tick * level, traded[level]) for level in sorted(traded))
+    return [(f"{price:f}", max(1, round(size))) for price, size in rows]
 
 
 def send_updates(client: Client, now: float) -> None:
@@ -140,5 +208,6 @@ HANDLERS: Final = {
     "cancel_historical_data": cancel_historical_data,
     "req_head_time_stamp": req_head_time_stamp,
     "cancel_head_time_stamp": accept,
+    "req_histogram_data": req_histogram_data,
     "cancel_histogram_data": accept,
 }

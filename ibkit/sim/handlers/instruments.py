@@ -48,6 +48,9 @@ def req_contract_details(client: Client, values: Record) -> None:
     if not found:
         raise no_definition()
     for instrument in found:
+        if instrument.bond is not None:
+            client.send(r.BOND_DETAILS, bond_details(instrument), req_id=values["req_id"])
+            continue
         client.send(
             r.CONTRACT_DETAILS, details(client.gateway, instrument), req_id=values["req_id"]
         )
@@ -93,6 +96,46 @@ def details(gateway: Gateway, instrument: Instrument) -> Mapping[str, Any]:
     }
 
 
+def bond_details(instrument: Instrument) -> Mapping[str, Any]:
+    """Return the values of one bondContractDetails message; it names no symbol."""
+    bond = instrument.bond
+    assert bond is not None
+    return {
+        "symbol": "",
+        "sec_type": instrument.sec_type,
+        "cusip": bond.cusip,
+        "coupon": int(bond.coupon) if bond.coupon.is_integer() else bond.coupon,
+        "maturity": bond.maturity,
+        "issue_date": bond.issued,
+        "ratings": bond.ratings,
+        "bond_type": bond.kind,
+        "coupon_type": "FIXED",
+        "convertible": False,
+        "callable": bond.callable,
+        "putable": False,
+        "desc_append": bond.description,
+        "exchange": instrument.exchange,
+        "currency": instrument.currency,
+        "market_name": instrument.market_name,
+        "trading_class": instrument.trading_class,
+        "con_id": instrument.con_id,
+        "min_tick": instrument.min_tick,
+        "order_types": instrument.order_types,
+        "valid_exchanges": ",".join(instrument.valid_exchanges),
+        "next_option_date": "",
+        "next_option_type": "",
+        "next_option_partial": False,
+        "notes": "",
+        "long_name": instrument.long_name,
+        "sec_ids": list(instrument.sec_ids),
+        "agg_group": instrument.agg_group,
+        "market_rule_ids": ",".join(map(str, instrument.market_rule_ids)),
+        "min_size": instrument.min_size,
+        "size_increment": instrument.size_increment,
+        "suggested_size_increment": instrument.suggested_size_increment,
+    }
+
+
 def req_matching_symbols(client: Client, values: Record) -> None:
     """Answer with what the pattern could mean; nothing is an empty list, not an error."""
     samples = [
@@ -118,14 +161,25 @@ def req_market_rule(client: Client, values: Record) -> None:
     client.send(r.MARKET_RULE, rule_id=values["rule_id"], steps=steps)
 
 
-def req_sec_def_opt_params(client: Client, values: Record) -> None:
-    """Answer that there are no options; the chains come with the option universe."""
-    client.send(r.SEC_DEF_OPT_PARAMS_END, req_id=values["req_id"])
+# the exchanges of US stocks, by the letter that their quotes carry
+LETTERS: Final = (
+    *(("AMEX", "A"), ("NYSENAT", "C"), ("FINRA", "D"), ("ISE", "I"), ("EDGEA", "J")),
+    *(("DRCTEDGE", "K"), ("CHX", "M"), ("NYSE", "N"), ("ARCA", "P"), ("NASDAQ", "Q")),
+    *(("MEMX", "U"), ("IEX", "V"), ("CBOE", "W"), ("PSX", "X"), ("BYX", "Y"), ("BATS", "Z")),
+)
+BBO_KEYS: Final = frozenset({"9c0001", "a60001"})
+
+
+def req_smart_components(client: Client, values: Record) -> None:
+    """Answer with the exchanges behind the letters of a key; an unknown key has none."""
+    known = values["bbo_exchange"] in BBO_KEYS
+    rows = [(bit, *row) for bit, row in enumerate(LETTERS)] if known else []
+    client.send(r.SMART_COMPONENTS, req_id=values["req_id"], components=rows)
 
 
 HANDLERS: Final = {
     "req_contract_details": req_contract_details,
     "req_matching_symbols": req_matching_symbols,
     "req_market_rule": req_market_rule,
-    "req_sec_def_opt_params": req_sec_def_opt_params,
+    "req_smart_components": req_smart_components,
 }

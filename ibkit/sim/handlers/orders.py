@@ -5,6 +5,7 @@ Not here: matching and the rules of an order's life (`ibkit.sim.exchange`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ibkit.sim import echo, times
@@ -12,24 +13,25 @@ from ibkit.sim.exchange import (
     Commission,
     Event,
     Execution,
-    OrderRequest,
     OrderState,
     Refused,
 )
 from ibkit.sim.handlers import accounts
-from ibkit.sim.handlers.instruments import resolve
+from ibkit.sim.handlers.reading import read_order
 from ibkit.sim.handlers.refusal import RefusedError, invalid
-from ibkit.sim.wire import Record
+from ibkit.sim.wire import REQUESTS, Record
 from ibkit.sim.wire import replies as r
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ibkit.sim.clients import Client
-    from ibkit.sim.exchange import Fill, WorkingOrder
+    from ibkit.sim.exchange import Fill, OrderRequest, WorkingOrder
     from ibkit.sim.server import Gateway
 
 UNSOLICITED: Final = -1
+HAND: Final = 0  # the client that hears of orders placed by hand
+PLACE_ORDER: Final = 3
 
 
 def place_order(client: Client, values: Record) -> None:
@@ -47,44 +49,12 @@ def place_order(client: Client, values: Record) -> None:
     send_what_if(client, request)
 
 
-def read_order(client: Client, values: Record) -> OrderRequest:
-    """Return the order inside a request; its fields travel along for the echo."""
-    if not values["total_quantity"]:
-        raise RefusedError(434, "The order size cannot be zero.")
-    if values["action"] not in {"BUY", "SELL", "SSHORT"}:
-        raise invalid("Invalid order action was entered")
-    account = values["account"] or client.gateway.account.account_id
-    if account != client.gateway.account.account_id:
-        raise invalid(f"Invalid account code '{account}'")
-    return OrderRequest(
-        client_id=client.client_id,
-        order_id=values["order_id"],
-        instrument=resolve(client.gateway, values),
-        action=values["action"],
-        quantity=values["total_quantity"],
-        order_type=values["order_type"],
-        lmt_price=values["lmt_price"],
-        aux_price=values["aux_price"],
-        tif=values["tif"] or "DAY",
-        account=account,
-        outside_rth=values["outside_rth"],
-        oca_group=values["oca_group"],
-        oca_type=values["oca_type"] or 0,
-        parent_id=values["parent_id"] or 0,
-        transmit=values["transmit"],
-        what_if=values["what_if"],
-        order_ref=values["order_ref"],
-        good_till_date=values["good_till_date"],
-        wire=values,
-    )
-
-
 def send_what_if(client: Client, request: OrderRequest) -> None:
     """Answer with one openOrder that carries the margins and makes no order."""
     margins = client.gateway.exchange.what_if(request, client.gateway.clock.now())
     if isinstance(margins, Refused):
         raise RefusedError(margins.code, margins.text)
-    client.send(r.OPEN_ORDER, echo.what_if(request, margins))
+    client.send(r.OPEN_ORDER, echo.what_if(margins))
 
 
 # --- from events to messages --------------------------------------------------------------------
@@ -92,20 +62,25 @@ def send_what_if(client: Client, request: OrderRequest) -> None:
 
 def dispatch(gateway: Gateway, events: Iterable[Event]) -> None:
     """Send what happened to those whom it concerns, in the order in which it happened."""
-    filled = False
+    changed: set[tuple[str, int]] = set()
     for event in events:
         if isinstance(event, Refused):
-            owner = gateway.clients.get(event.client_id)
-            if owner is not None:
-                owner.error(event.order_id, event.code, event.text)
+            for client in listeners(gateway, event.client_id):
+                client.error(event.order_id, event.code, event.text)
             continue
-        filled = filled or isinstance(event, Execution)
-        owner = gateway.clients.get(event.order.request.client_id)
-        if owner is not None:
-            send_event(owner, event)
-    if filled:
+        if isinstance(event, Execution):
+            changed.add((event.fill.account, event.fill.instrument.con_id))
+        for client in listeners(gateway, event.order.request.client_id):
+            send_event(client, event)
+    if changed:
         for client in gateway.clients.values():
-            accounts.push_after_fill(client)
+            accounts.push_after_fill(client, changed)
+
+
+def listeners(gateway: Gateway, client_id: int) -> list[Client]:
+    """Return who hears of a client's orders: that client, and the master if there is one."""
+    wanted = dict.fromkeys((client_id, gateway.master_client_id))
+    return [gateway.clients[one] for one in wanted if one in gateway.clients]
 
 
 def catch_up(gateway: Gateway) -> None:
@@ -125,14 +100,16 @@ def send_event(client: Client, event: OrderState | Execution | Commission) -> No
 
 def send_state(client: Client, order: WorkingOrder, *, with_open_order: bool = True) -> None:
     """Send the pair openOrder and orderStatus; a terminal cancel has only the second."""
+    shown = by_hand(client.gateway, order.request.order_id)
     if with_open_order:
-        client.send(r.OPEN_ORDER, echo.open_order(order))
-    client.send(r.ORDER_STATUS, echo.status(order))
+        client.send(r.OPEN_ORDER, echo.open_order(order), **shown)
+    client.send(r.ORDER_STATUS, echo.status(order), **shown)
 
 
 def send_execution(client: Client, fill: Fill, req_id: int) -> None:
     """Send an execution, as a push or as the answer to a request."""
-    client.send(r.EXEC_DETAILS, echo.execution(fill), req_id=req_id)
+    shown = by_hand(client.gateway, fill.order_id)
+    client.send(r.EXEC_DETAILS, echo.execution(fill), req_id=req_id, **shown)
 
 
 def send_commission(client: Client, fill: Fill) -> None:
@@ -146,6 +123,7 @@ def send_commission(client: Client, fill: Fill) -> None:
 def cancel_order(client: Client, values: Record) -> None:
     """Cancel an order."""
     gateway = client.gateway
+    catch_up(gateway)
     events = gateway.exchange.cancel(client.client_id, values["order_id"], gateway.clock.now())
     dispatch(gateway, events)
     for event in events:
@@ -164,6 +142,7 @@ def tell_canceller(client: Client, event: Event) -> None:
 def req_global_cancel(client: Client, _values: Record) -> None:
     """Cancel every order of every client."""
     gateway = client.gateway
+    catch_up(gateway)
     dispatch(gateway, gateway.exchange.cancel_all(gateway.clock.now()))
 
 
@@ -182,14 +161,68 @@ def req_all_open_orders(client: Client, _values: Record) -> None:
     client.send(r.OPEN_ORDER_END)
 
 
-def req_auto_open_orders(client: Client, _values: Record) -> None:
-    """Accept from client 0 alone; nobody places orders by hand here."""
-    if client.client_id != 0:
+def req_auto_open_orders(client: Client, values: Record) -> None:
+    """Give orders placed by hand a number of client 0, now and from now on; for client 0 alone."""
+    if client.client_id != HAND:
         raise RefusedError(
             327,
             "Only API connections with clientId set to 0 can set the auto bind TWS orders "
             "property.",
         )
+    gateway = client.gateway
+    gateway.auto_bind = values["auto_bind"]
+    if gateway.auto_bind:
+        for order in gateway.exchange.working():
+            bind(gateway, order)
+
+
+# --- orders placed by hand, as in the window of a TWS -------------------------------------------
+
+
+def by_hand(gateway: Gateway, order_id: int) -> Record:
+    """Return what is told instead of an order's number: 0 for one by hand that is not bound."""
+    return {"order_id": 0} if order_id < 0 and order_id not in gateway.bound else {}
+
+
+def bind(gateway: Gateway, order: WorkingOrder) -> None:
+    """Tell client 0 the number under which it may change an order that was placed by hand."""
+    request, owner = order.request, gateway.clients.get(HAND)
+    if owner is None or request.order_id >= 0 or request.order_id in gateway.bound:
+        return
+    gateway.bound.add(request.order_id)
+    owner.send(r.ORDER_BOUND, perm_id=order.perm_id, client_id=HAND, order_id=request.order_id)
+    send_state(owner, order)
+
+
+def place_by_hand(gateway: Gateway, values: Record) -> int:
+    """Place an order as somebody at the screen of a TWS would; return its (negative) number.
+
+    Client 0 hears of it: under the number 0, or under its own once bound (`req_auto_open_orders`).
+    `values` are those of a `place_order` message, without the number.
+    """
+    gateway.hand_orders += 1
+    order_id = -gateway.hand_orders
+    message = REQUESTS[PLACE_ORDER]
+    whole = message.decode(message.fields({**values, "order_id": order_id}))
+    hand = Hand(gateway)
+    request = read_order(hand, whole)  # type: ignore[arg-type]  # it reads no more than Hand has
+    dispatch(gateway, gateway.exchange.place(request, gateway.clock.now()))
+    gateway.stream.wake()
+    if gateway.auto_bind:
+        for order in gateway.exchange.working():
+            bind(gateway, order)
+    return order_id
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Whoever sits at the screen: places orders in the name of client 0."""
+
+    gateway: Gateway
+    client_id: int = 0
+
+    def error(self, _about: int, _code: int, _text: str) -> None:
+        """See a message on the screen."""
 
 
 def req_completed_orders(client: Client, _values: Record) -> None:
@@ -205,7 +238,8 @@ def req_executions(client: Client, values: Record) -> None:
     for fill in client.gateway.exchange.executions():
         if fill.time >= since and passes(fill, values):
             send_execution(client, fill, values["req_id"])
-            send_commission(client, fill)
+            if fill.instrument.sec_type != "BAG":  # its legs have them
+                send_commission(client, fill)
     client.send(r.EXEC_DETAILS_END, req_id=values["req_id"])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ibkit.sim.handlers.refusal import RefusedError
+from ibkit.sim.handlers.refusal import RefusedError, invalid
 from ibkit.sim.wire import Record
 from ibkit.sim.wire import replies as r
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ibkit.sim.clients import Client
 
 LOG_LEVELS: Final = range(1, 6)
-DISPLAY_GROUPS: Final = "|".join(str(group) for group in range(1, 8))
+GROUPS: Final = range(1, 8)
+DISPLAY_GROUPS: Final = "|".join(str(group) for group in GROUPS)
 
 
 def req_ids(client: Client, _values: Record) -> None:
@@ -30,7 +31,7 @@ def req_current_time(client: Client, _values: Record) -> None:
 
 def req_managed_accts(client: Client, _values: Record) -> None:
     """Answer with the account list."""
-    client.send(r.MANAGED_ACCOUNTS, accounts=client.gateway.account.account_id)
+    client.send(r.MANAGED_ACCOUNTS, accounts=client.gateway.managed_accounts())
 
 
 def set_server_log_level(_client: Client, values: Record) -> None:
@@ -59,20 +60,38 @@ def query_display_groups(client: Client, values: Record) -> None:
     client.send(r.DISPLAY_GROUPS, req_id=values["req_id"], groups=DISPLAY_GROUPS)
 
 
+def subscribe_to_group_events(client: Client, values: Record) -> None:
+    """Answer with the contract that a group shows, now and whenever it changes."""
+    if values["group"] not in GROUPS:
+        raise invalid(f"Invalid group {values['group']}")
+    client.streams.groups[values["req_id"]] = values["group"]
+    shown = client.gateway.display_groups.get(values["group"], "none")
+    client.send(r.DISPLAY_GROUP, req_id=values["req_id"], contract_info=shown)
+
+
+def update_display_group(client: Client, values: Record) -> None:
+    """Let a group show another contract, and tell everybody who watches it."""
+    group = client.streams.groups.get(values["req_id"])
+    if group is None:
+        raise invalid(f"No subscription to a group has the id {values['req_id']}")
+    client.gateway.display_groups[group] = values["contract_info"]
+    for other in tuple(client.gateway.clients.values()):
+        for req_id, watched in other.streams.groups.items():
+            if watched == group:
+                other.send(r.DISPLAY_GROUP, req_id=req_id, contract_info=values["contract_info"])
+
+
+def unsubscribe_from_group_events(client: Client, values: Record) -> None:
+    """Stop, silently."""
+    client.streams.groups.pop(values["req_id"], None)
+
+
 def accept(_client: Client, _values: Record) -> None:
     """Accept silently what a real gateway accepts silently."""
 
 
 SILENT: Final = (
-    "cancel_news_bulletins",
-    "req_news_bulletins",
-    "cancel_wsh_meta_data",
-    "cancel_wsh_event_data",
     "cancel_fundamental_data",
-    "cancel_calculate_implied_volatility",
-    "cancel_calculate_option_price",
-    "update_display_group",
-    "unsubscribe_from_group_events",
     "verify_request",
     "verify_message",
     "verify_and_auth_request",
@@ -87,5 +106,8 @@ HANDLERS: Final = {
     "req_family_codes": req_family_codes,
     "req_soft_dollar_tiers": req_soft_dollar_tiers,
     "query_display_groups": query_display_groups,
+    "subscribe_to_group_events": subscribe_to_group_events,
+    "update_display_group": update_display_group,
+    "unsubscribe_from_group_events": unsubscribe_from_group_events,
     **dict.fromkeys(SILENT, accept),
 }

@@ -5,7 +5,7 @@ A new message is one row: in `requests` if a client sends it, in `replies` if th
 
 from __future__ import annotations
 
-from ibkit.sim.wire.fields import Message, Record, WireError
+from ibkit.sim.wire.fields import Columns, Message, Record, WireError
 from ibkit.sim.wire.frames import Deframer, pack, unpack
 from ibkit.sim.wire.replies import REPLIES
 from ibkit.sim.wire.requests import REQUESTS
@@ -16,6 +16,7 @@ __all__ = [
     "REPLIES",
     "REQUESTS",
     "SERVER_VERSION",
+    "Columns",
     "Deframer",
     "Message",
     "Record",

@@ -6,8 +6,9 @@ Not here: the messages themselves (`requests`, `replies`), nor their framing (`f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ UNSET_LONG: Final = "9223372036854775807"
 UNSET_DOUBLE: Final = "1.7976931348623157E308"
 UNSETS: Final = frozenset({"", UNSET_INT, UNSET_LONG, "-9223372036854775808", "-2147483648"})
 HUGE: Final = Decimal("1e300")
+LONGEST_WHOLE: Final = 1e15
+SMALL: Final = 0.0001  # below it, and not at it, Python writes a float with an exponent
 
 
 class WireError(ValueError):
@@ -113,6 +116,15 @@ def write_number(value: Decimal | float) -> str:
         return "Infinity" if value > 0 else "-Infinity"
     text = repr(float(value))
     return format(Decimal(text), "f") if "e" in text else text
+
+
+def plain(value: float) -> float | str:
+    """Return a number that `line` can write as it is: only tiny ones need a text.
+
+    >>> plain(229.31), plain(0.00001)
+    (229.31, '0.00001')
+    """
+    return value if value == 0 or abs(value) >= SMALL else write_number(value)
 
 
 def write_text(value: str) -> str:
@@ -240,6 +252,30 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """Rows given as columns of texts that are ready: the fast way to write many."""
+
+    columns: tuple[Sequence[str], ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+class Texts(dict[float, str]):
+    """The text of each number that was asked for; prices repeat, so most are there already.
+
+    >>> list(map(Texts().__getitem__, [229.31, 0.00001, 229.31, -1.0]))
+    ['229.31', '0.00001', '229.31', '-1']
+    """
+
+    def __missing__(self, value: float) -> str:
+        """Return the text of a new number, whole ones without a point."""
+        whole_ = value == value // 1 and abs(value) < LONGEST_WHOLE
+        text = self[value] = str(int(value)) if whole_ else write_number(value)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """A count, then that many rows of the same fields: records, or tuples when written."""
 
@@ -258,6 +294,10 @@ class Rows:
         """Write the count and the rows."""
         rows = values.get(self.name) or ()
         out.append(str(len(rows)))
+        if isinstance(rows, Columns):
+            assert len(rows.columns) == len(self.items)
+            out.extend(chain.from_iterable(zip(*rows.columns, strict=True)))
+            return
         for row in rows:
             if isinstance(row, tuple):
                 self._write_tuple(row, out)
@@ -322,6 +362,25 @@ class Message:
     id: int
     name: str
     items: tuple[Item, ...]
+    template: str = field(init=False, compare=False, repr=False, default="")
+
+    def __post_init__(self) -> None:
+        """Lay out a message that has nothing but single fields, for `line`."""
+        if all(isinstance(item, (Field, Fixed)) for item in self.items):
+            texts = (item.text if isinstance(item, Fixed) else "%s" for item in self.items)
+            object.__setattr__(self, "template", "".join(f"{t}\0" for t in (self.id, *texts)))
+
+    def line(self, values: tuple[object, ...]) -> bytes:
+        r"""Return the frame of a flat message from its values in order: the way of the streams.
+
+        Much faster than `fields`, and without its checks: texts must be ASCII, numbers plain
+        (`plain` makes them so), nothing may be None. The table still says what the fields are.
+
+        >>> Message(57, "end", (Fixed("1"), *whole("req_id"))).line((7,))
+        b'\x00\x00\x00\x0757\x001\x007\x00'
+        """
+        payload = (self.template % values).encode("ascii")
+        return len(payload).to_bytes(4, "big") + payload
 
     def fields(self, values: Mapping[str, Any]) -> list[str]:
         """Return the texts of a frame, the number first."""
