@@ -25,8 +25,9 @@ class Guard:
 
     _place: Place
 
-    def _table(self, name: str) -> Table:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _table(self, name: str) -> Table: ...
 
     @property
     def role(self) -> Role:

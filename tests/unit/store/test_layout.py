@@ -44,13 +44,13 @@ def test_a_month_before_1970_holds_its_last_microsecond():
 
 
 def test_data_holds_nothing_but_parquet_files_and_meta_all_the_rest():
-    paths, dataset = layout.Layout(Path("/root")), DATASETS["bars_1min"]
+    paths, dataset = layout.Layout(Path("/lake")), DATASETS["bars_1min"]
     slug = "STK-AAPL-SMART-USD"
 
     part = paths.part(dataset, slug, "month=2024-03")
 
     assert part == Path(
-        "/root/data/bars_1min/instrument=STK-AAPL-SMART-USD/month=2024-03/part-0.parquet"
+        "/lake/data/bars_1min/instrument=STK-AAPL-SMART-USD/month=2024-03/part-0.parquet"
     )
     others = (
         paths.lock(dataset, slug),
@@ -58,4 +58,4 @@ def test_data_holds_nothing_but_parquet_files_and_meta_all_the_rest():
         paths.history(dataset, slug, "month=2024-03", 7),
         paths.tmp(dataset),
     )
-    assert all(path.is_relative_to("/root/meta/bars_1min") for path in others)
+    assert all(path.is_relative_to("/lake/meta/bars_1min") for path in others)
