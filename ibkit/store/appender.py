@@ -118,7 +118,7 @@ class Appender:
                 return writer
             self._leave()
         facts = {"source": self._order.source, "request": self._order.request}
-        self._writer = Writer(self._table.wal, self._slug or SHARED, facts)
+        self._writer = Writer(self._table.wal, self._slug or SHARED, facts, self._table.tmp)
         return self._writer
 
     def _leave(self) -> None:

@@ -67,7 +67,7 @@ def remove(table: Table, *, grace_s: float = GRACE_S) -> int:
     One with a damaged frame stays: `Store.verify(repair=True)` sets it aside.
     """
     removed = 0
-    for segment in table.wal.all():
+    for segment in table.wal.idle():
         if _is_done(segment, table, grace_s):
             with suppress(FileNotFoundError), disk.access(segment.path, "a segment"):
                 segment.path.unlink()
@@ -80,7 +80,7 @@ def _is_done(segment: wal.Segment, table: Table, grace_s: float) -> bool:
         age = clock.now().timestamp() - segment.path.stat().st_mtime
     except FileNotFoundError:
         return False
-    if segment.damaged or age < grace_s or wal.is_active(segment.path):
+    if segment.damaged or age < grace_s:
         return False
     return all(
         sealed(table.log(slug)).get(segment.name, 0) >= segment.end(slug)

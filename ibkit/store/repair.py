@@ -16,7 +16,7 @@ import pandas as pd
 
 from ibkit import clock
 from ibkit.errors import CorruptFileError, InvalidRowsError
-from ibkit.store import author, files, layout, merge, verify, wal
+from ibkit.store import author, files, layout, merge, verify
 from ibkit.store.journal import Commit, FileChange, micros
 from ibkit.store.table import VERSIONS
 
@@ -146,9 +146,10 @@ def _strangers(table: Table) -> Iterator[tuple[Path, str, str]]:
 def _segments(table: Table) -> Iterator[tuple[Path, str, str]]:
     """Bring what is whole of damaged segments into the files, and set them aside."""
     damaged = dict(verify.segment_problems(table))
-    for segment in [one for one in table.wal.all() if one.path in damaged]:
-        path, what = segment.path, ""
-        if not wal.is_active(path):
+    idle = {segment.path: segment for segment in table.wal.idle()}
+    for path, problem in damaged.items():
+        segment, what = idle.get(path), ""
+        if segment is not None:
             for slug in sorted(segment.slugs()):
                 table.seal(slug)
             target = table.quarantine / FILES / path.name
@@ -156,4 +157,4 @@ def _segments(table: Table) -> Iterator[tuple[Path, str, str]]:
             table.door.medium.create(target, content, tmp=table.tmp)
             table.door.medium.remove(path)
             what = "its whole frames were sealed, the segment was set aside"
-        yield path, damaged[path], what
+        yield path, problem, what

@@ -177,7 +177,8 @@ class Wal:
         return Tail(
             merge.latest(table, self.dataset),
             max(frame.commit_id for _, frame in fresh),
-            {name: segment.end(slug) for name, segment in held.items()},
+            # of these frames, not of the segments: another thread may have read on meanwhile
+            {segment.name: frame.end for segment, frame in sorted(fresh, key=_end)},
             marks,
             _words(held, "source"),
             _words(held, "request"),
@@ -195,6 +196,22 @@ class Wal:
             return []
         groups = disk.names(self.folder, "the folder of segments")
         return [segment for group in groups for segment in self._read_folder(group)]
+
+    def idle(self) -> list[Segment]:
+        """Return the segments that nobody can append to any more, each read to its end.
+
+        Only who made a segment appends to it, so what is idle once stays so. It is asked first and
+        read after: the other way round a last frame could come in between, and not be seen.
+        """
+        if not self.local:
+            return []
+        found = []
+        for group in disk.names(self.folder, "the folder of segments"):
+            idle = {
+                name for name in self._names(group) if not is_active(self.folder / group / name)
+            }
+            found += [segment for segment in self._read_folder(group) if segment.name in idle]
+        return found
 
     def _names(self, group: str) -> list[str]:
         try:
@@ -265,6 +282,10 @@ def _upgraded(batch: pa.RecordBatch, dataset: Dataset, version: int) -> pa.Recor
         return batch.column(batch.schema.get_field_index(origin)).cast(field.type)
 
     return pa.RecordBatch.from_arrays([column(field) for field in wanted], schema=wanted)
+
+
+def _end(item: tuple[Segment, Frame]) -> int:
+    return item[1].end
 
 
 def _words(segments: Mapping[str, Segment], fact: str) -> str:
@@ -343,24 +364,32 @@ class Writer:
         The slug, or `SHARED`.
     facts : mapping
         Where its rows come from: ``source``, ``request``.
+    tmp : Path
+        A folder on the same file system, for the segment until it is locked and has its head: who
+        looks for segments that nobody writes must never find one that is only being made.
     """
 
-    def __init__(self, wal: Wal, group: str, facts: Mapping[str, str]) -> None:
+    def __init__(self, wal: Wal, group: str, facts: Mapping[str, str], tmp: Path) -> None:
         self._wal = wal
         self.started, self.pid = clock.monotonic(), os.getpid()
         name = f"{int(clock.now().timestamp() * 1e6):016d}-{self.pid}-{uuid4().hex[:8]}{SUFFIX}"
         self.path = wal.folder / group / name
         disk.make_folder(self.path.parent)
+        disk.make_folder(tmp)
+        unfinished = tmp / f"{self.pid}-{uuid4().hex}"
         with disk.access(self.path, "a segment"):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(self.path, flags, 0o666)
+            self._descriptor = os.open(unfinished, flags, 0o666)
         try:
             with disk.access(self.path, "a segment"):
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._put(pack("", 0, _head(wal.dataset, facts)))
+            with disk.access(self.path, "a segment"):
+                unfinished.replace(self.path)
             disk.sync_folder(self.path.parent)
         except BaseException:
             self.close()
+            unfinished.unlink(missing_ok=True)
             raise
 
     def append(self, batches: Sequence[tuple[str, int, pa.RecordBatch]]) -> None:

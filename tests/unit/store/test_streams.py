@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ibkit.errors import InvalidRowsError, ProfileMixError, StoreAccessError, StoreError
-from ibkit.store import Store, wal
+from ibkit.store import Store, merge, wal
 
 SLUG = "STK-AAPL-SMART-USD"
 
@@ -163,6 +163,64 @@ def test_segments_stay_while_they_are_written_and_for_a_grace_period(store):
     store.compact(grace_s=0)
     assert segments(store) == []
     assert rows(store)["seq"] == [0, 1, 2]
+
+
+def test_a_last_append_while_old_segments_are_removed_is_kept(store, monkeypatch):
+    stream = store.appender("trades", "AAPL", source="IB")
+    stream.append(ticks(1))
+    store.compact(grace_s=0)
+    asked, is_active = [], wal.is_active
+
+    def active(path):
+        """The writer writes once more and goes, while somebody asks whether it is there."""
+        if not asked:
+            asked.append(path)
+            stream.append(ticks(1, first=1))
+            stream.close(seal=False)
+        return is_active(path)
+
+    monkeypatch.setattr(wal, "is_active", active)
+    store.compact(grace_s=0)
+
+    assert asked
+    assert rows(Store(store.root))["seq"] == [0, 1]
+
+
+def test_a_segment_that_is_being_made_is_not_removed(store, monkeypatch):
+    flock, removed = wal.fcntl.flock, []
+
+    def compacting(descriptor, how):
+        if not removed:
+            removed.append(True)
+            store.compact(grace_s=0)
+        return flock(descriptor, how)
+
+    monkeypatch.setattr(wal.fcntl, "flock", compacting)
+    with store.appender("trades", "AAPL", source="IB") as stream:
+        stream.append(ticks(2))
+        assert rows(Store(store.root))["seq"] == [0, 1]
+
+    assert removed
+    assert rows(Store(store.root))["seq"] == [0, 1]
+
+
+def test_a_seal_answers_only_for_the_rows_that_it_saw(store, stream, monkeypatch):
+    stream.append(ticks(1))
+    latest, once = merge.latest, []
+
+    def reading_on(table, dataset):
+        """A reader in another thread reads the shared segments on, in the middle of a seal."""
+        if not once:
+            once.append(True)
+            stream.append(ticks(1, first=1))
+            store._table("trades").wal.segments(SLUG)
+        return latest(table, dataset)
+
+    monkeypatch.setattr(merge, "latest", reading_on)
+    store.compact(grace_s=0)
+
+    assert once
+    assert rows(store)["seq"] == rows(Store(store.root))["seq"] == [0, 1]
 
 
 def test_a_torn_tail_is_passed_over_wherever_it_is_torn(store, stream):
