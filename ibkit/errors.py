@@ -82,6 +82,10 @@ class AccountMismatchError(GatewayError):
     """The login behind the socket is not of the profile's kind (live behind "paper", say)."""
 
 
+class GatewayTooOldError(GatewayError):
+    """The gateway speaks an older protocol than we do."""
+
+
 class PortInUseError(IbkitError, OSError):
     """The simulated gateway cannot listen on `port`: somebody else does."""
 
@@ -93,6 +97,21 @@ class PortInUseError(IbkitError, OSError):
         return (
             f"{self.host}:{self.port} is taken by another program.\n"
             "Hint: choose another port (--port), or --port 0 to let the system choose."
+        )
+
+
+class SeedMismatchError(IbkitError, ValueError):
+    """The simulated gateway at `folder` has made its prices from `seed`; `wanted` is another."""
+
+    def __init__(self, folder: Path, seed: int, wanted: int) -> None:
+        super().__init__(folder, seed, wanted)
+        self.folder, self.seed, self.wanted = folder, seed, wanted
+
+    def __str__(self) -> str:
+        return (
+            f"The simulated prices in {self.folder} come from seed {self.seed}, not {self.wanted}; "
+            "two histories must not mix.\n"
+            f"Hint: leave the seed out, or use another workspace for seed {self.wanted}."
         )
 
 
@@ -108,10 +127,10 @@ class NotConnectedError(IbkitError, ConnectionError):
         self.state, self.wanted = state, wanted
 
     def __str__(self) -> str:
-        return (
-            f"{self.wanted} needs a connection that is ready; it is {self.state}.\n"
-            "Hint: ibkit.connect() opens a new one."
-        )
+        hint = "ibkit.connect() opens a new one."
+        if self.state in {"reconnecting", "syncing", "connecting", "degraded"}:
+            hint = "it comes back by itself; kit.wait_ready() waits, kit.while_away() tells."
+        return f"{self.wanted} needs a connection that is ready; it is {self.state}.\nHint: {hint}"
 
 
 class LoopThreadError(IbkitError, RuntimeError):
@@ -127,6 +146,45 @@ class OwnedByKitError(IbkitError, AttributeError):
 
     def __str__(self) -> str:
         return f"kit.ib.{self.name} belongs to the kit: {self.why}."
+
+
+class LedgerError(IbkitError, OSError):
+    """The ledger of IB's limits at `path` cannot be used: `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return (
+            f"The ledger of IB's limits {self.path} cannot be used: {self.reason}.\n"
+            "Hint: check the folder's owner, mode and free space; without ibkit running the file "
+            "may be deleted, it only remembers the last ten minutes."
+        )
+
+
+class BudgetSpentError(IbkitError, TimeoutError):
+    """IB's limit `rule` leaves no room for `what`, nor within the caller's patience.
+
+    `next_s` is when there will be room, in seconds; None: when one of `holders` gives back.
+    """
+
+    def __init__(
+        self, what: str, rule: str, most: int, next_s: float | None, holders: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what, rule, most, next_s, holders)
+        self.what, self.rule, self.most = what, rule, most
+        self.next_s, self.holders = next_s, tuple(holders)
+
+    def __str__(self) -> str:
+        if self.next_s is None:
+            when = "there is room when one is given back"
+        elif self.next_s == float("inf"):
+            when = "it asks for more than there ever is"
+        else:
+            when = f"there is room in {self.next_s:.1f} s"
+        held = f"\nHeld by {', '.join(self.holders)}." if self.holders else ""
+        return f"{self.what} has to wait: {self.rule}, {self.most} at most; {when}.{held}"
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -354,7 +412,9 @@ class InvalidRowsError(StoreError, ValueError):
         self.dataset, self.failures = dataset, tuple(failures)
 
     def __str__(self) -> str:
-        lines = "\n".join(f"  - {check}: {n} rows, {first}" for check, n, first in self.failures)
+        lines = "\n".join(
+            f"  - {check}: {f'{n} rows, ' if n else ''}{first}" for check, n, first in self.failures
+        )
         return f"Nothing was written to {self.dataset}; the rows break its rules:\n{lines}"
 
 
@@ -390,8 +450,7 @@ class MissingKeyError(StoreError, LookupError):
     def __str__(self) -> str:
         places = "\n".join(f"  - {place}" for place in self.looked)
         return (
-            f"{self.dataset} is encrypted with the key {self.key}, which is in none of these "
-            f"places:\n{places}\n"
+            f"The key {self.key} of {self.dataset} is in none of these places:\n{places}\n"
             "Nothing was read or written; rows are never written plain instead."
         )
 

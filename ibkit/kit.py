@@ -6,26 +6,31 @@ script that wants quotes does not load the store.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from ibkit import display
 from ibkit.connection import Link, LoopThread
+from ibkit.connection.away import Away
 from ibkit.connection.health import Status
 from ibkit.connection.proxy import IBProxy
 from ibkit.errors import ClientIdInUseError, SettingsError
 from ibkit.log import redact
-from ibkit.settings import Profile, Settings, load_settings
+from ibkit.settings import Endpoint, Profile, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
     from types import TracebackType
     from typing import Self
 
+    import pandas as pd
     from ib_async import IB, Contract
 
     from ibkit.account import Account
@@ -101,7 +106,9 @@ def connect(
     chosen = _located(chosen, folder, given=bool(port))
     _check_free(chosen)
     thread = LoopThread()
-    link = Link(chosen, thread)
+    link = Link(chosen, thread, away=Away(folder / "journal" / f"away-{chosen.client_id}.jsonl"))
+    if chosen.kind == "sim" and not port:
+        link.locate = partial(_found, chosen, folder)
     try:
         thread.run(link.open)
     except BaseException:
@@ -244,6 +251,32 @@ class Kit:
 
         return backfill(self.history, symbols, bar_size, start, end, **options)
 
+    def while_away(self, since: datetime | None = None) -> pd.DataFrame:
+        """Return what happened while the connection was not ready, and what was done about it.
+
+        Parameters
+        ----------
+        since : datetime, optional
+            With a zone. None: all that is kept, of earlier sessions too.
+
+        Returns
+        -------
+        DataFrame
+            Oldest first. ``ts`` (when it was noticed, UTC), ``topic`` (connection, order, fill,
+            position, stream, recovery), ``key``, ``before``, ``after``, ``action``.
+        """
+        return self.link.away.frame(since)
+
+    def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Wait until the connection is ready.
+
+        Raises
+        ------
+        NotConnectedError
+            It was closed, has failed, or was not ready within `timeout_s` seconds.
+        """
+        self._loop.run(self.link.ready, timeout_s)
+
     def check_store(self) -> list[Breach]:
         """Return where stored series are worse than the settings' ``[quality.<dataset>]`` allow.
 
@@ -354,10 +387,17 @@ def _located(profile: Profile, folder: Path, *, given: bool) -> Profile:
     return profile.model_copy(update={"host": address.host, "port": address.port})
 
 
+async def _found(profile: Profile, folder: Path) -> Sequence[Endpoint]:
+    """Return where the simulated gateway of a data root is now; it is started if it is gone."""
+    loop = asyncio.get_running_loop()
+    located = await loop.run_in_executor(None, partial(_located, profile, folder, given=False))
+    return located.endpoints
+
+
 def _check_free(profile: Profile) -> None:
     """Refuse a second connection of this process under one id: say which kit holds it."""
     holder = _OPEN.get(_address(profile))
-    if holder is not None and holder.link.state == "closed":  # the gateway went away
+    if holder is not None and holder.link.state in {"closed", "failed"}:
         holder.close()
     elif holder is not None:
         raise ClientIdInUseError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -19,4 +19,20 @@ REQUESTS: Final = Counter(
 )
 CONNECTIONS: Final = Counter(
     "ibkit_connections", "Attempts to connect, by outcome", ["outcome"], registry=REGISTRY
+)
+
+OUTAGES: Final = Counter(
+    "ibkit_outages", "How often a socket that was ready ended", registry=REGISTRY
+)
+RECONNECTED: Final = Histogram(
+    "ibkit_reconnect_seconds",
+    "From the end of a socket to ready again",
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000),
+    registry=REGISTRY,
+)
+HEARTBEAT: Final = Histogram(
+    "ibkit_heartbeat_seconds",
+    "From asking the gateway for the time to its answer",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+    registry=REGISTRY,
 )

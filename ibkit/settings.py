@@ -1,28 +1,71 @@
-"""Settings: where the data lives, and the profiles sim, paper and live.
+"""Settings: where the data lives, the profiles sim, paper and live and those of the user's own.
 
 Read once, at the edge, from the nearest `ibkit.toml` upwards, with `IBKIT_*` environment
-variables over it; validated, frozen, and passed on by hand. Nothing reads them at import.
+variables and secret stores over it (`sources`); validated, frozen, and passed on by hand. Nothing
+reads them at import.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ibkit.errors import SettingsError, UnknownProfileError
 from ibkit.schema import DATASETS
+from ibkit.sources import FILE, Secrets, misspelt, nearest, sources
 
-FILE: Final = "ibkit.toml"
+if TYPE_CHECKING:
+    from typing import Self
+
 Kind = Literal["sim", "paper", "live"]
+
+
+class Endpoint(NamedTuple):
+    """Where a gateway may listen."""
+
+    host: str
+    port: int
+
+
+def _as_endpoint(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) <= 65_535:
+        raise ValueError(f"{text!r} is no endpoint; write host:port, such as '127.0.0.1:4002'")
+    return text
+
+
+def _as_window(text: str) -> str:
+    if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d \S+", text):
+        raise ValueError(f"{text!r} is no daily window; write '23:45-01:45 America/New_York'")
+    try:
+        ZoneInfo(text.partition(" ")[2] or "UTC")
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{text!r} names no time zone that is known") from error
+    return text
+
+
+def _as_list(value: Any) -> Any:
+    """Return the list that an environment variable spells in JSON."""
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+EndpointText = Annotated[str, AfterValidator(_as_endpoint)]
+WindowText = Annotated[str, AfterValidator(_as_window)]
 
 
 class Profile(BaseModel):
@@ -44,6 +87,17 @@ class Profile(BaseModel):
         Whether orders may be sent.
     timeout_s : float
         Patience with the gateway for connecting and for requests of one answer, in seconds.
+    fallbacks : tuple of str
+        Further ``host:port`` to try, in order of preference, when the first does not answer.
+    heartbeat_s, heartbeat_timeout_s : float
+        How often the gateway is asked for a sign of life; how long that may take.
+    retry_cap_s : float
+        The longest pause between two attempts to reconnect.
+    reset_window : str
+        When IB restarts its servers every day, with the zone; an outage then alarms nobody.
+    alert : tuple of str
+        A command to run, once, when an outage lasts longer than `alert_after_s` outside of it; the
+        text is its last argument.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,29 +110,122 @@ class Profile(BaseModel):
     account: str = ""
     trading: bool = False
     timeout_s: float = Field(default=10.0, gt=0, le=600)
+    fallbacks: tuple[EndpointText, ...] = ()
+    heartbeat_s: float = Field(default=15.0, gt=0, le=3600)
+    heartbeat_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    retry_cap_s: float = Field(default=30.0, gt=0, le=3600)
+    reset_window: WindowText = "23:45-01:45 America/New_York"
+    alert: tuple[str, ...] = ()
+    alert_after_s: float = Field(default=900.0, gt=0)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where to look for a gateway, in order of preference."""
+        split = (text.rpartition(":") for text in self.fallbacks)
+        return Endpoint(self.host, self.port), *(
+            Endpoint(host, int(port)) for host, _, port in split
+        )
 
 
 class ProfileTable(BaseModel):
-    """What one `[profiles.…]` table may say; what it leaves out comes from the profile's kind."""
+    """What one `[profiles.…]` table may say; what it leaves out comes from the profile's kind.
+
+    A profile of the user's own names what it inherits: sim, paper, live, or another of his own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    inherits: str | None = None
     host: str | None = Field(default=None, min_length=1)
     port: int | None = Field(default=None, ge=0, le=65_535)
     client_id: int | None = Field(default=None, ge=0, le=2**31 - 1)
     account: str | None = None
     trading: bool | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=600)
+    fallbacks: Annotated[tuple[EndpointText, ...] | None, BeforeValidator(_as_list)] = None
+    heartbeat_s: float | None = Field(default=None, gt=0, le=3600)
+    heartbeat_timeout_s: float | None = Field(default=None, gt=0, le=600)
+    retry_cap_s: float | None = Field(default=None, gt=0, le=3600)
+    reset_window: WindowText | None = None
+    alert: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = None
+    alert_after_s: float | None = Field(default=None, gt=0)
 
 
 class ProfileTables(BaseModel):
-    """The `[profiles]` table."""
+    """The `[profiles]` table: the built-in ones, and any number of the user's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, ProfileTable] = Field(init=False)
 
     sim: ProfileTable = ProfileTable()
     paper: ProfileTable = ProfileTable()
     live: ProfileTable = ProfileTable()
+
+    def tables(self) -> dict[str, ProfileTable]:
+        """Return all tables by name, the built-in ones first."""
+        return {name: getattr(self, name) for name in DEFAULTS} | (self.__pydantic_extra__ or {})
+
+    def line(self, name: str) -> list[str]:
+        """Return `name` and what it inherits from, up to a built-in one."""
+        tables, names = self.tables(), [name]
+        while (parent := tables[names[-1]].inherits) and names[-1] not in DEFAULTS:
+            names.append(parent)
+            if parent not in tables or names.count(parent) > 1:
+                break
+        return names
+
+    @model_validator(mode="after")
+    def _check_own(self) -> Self:
+        for name, table in self.tables().items():
+            if problem := self._wrong_with(name, table.inherits):
+                raise ValueError(problem)
+        return self
+
+    def _wrong_with(self, name: str, parent: str | None) -> str:
+        """Return what is wrong with a profile's name or ancestry, if anything is."""
+        tables = self.tables()
+        if name in DEFAULTS:
+            built_in = f"profiles.{name}.inherits: {name} is built in and inherits nothing"
+            return built_in if parent else ""
+        if not OWN_NAME.fullmatch(name):
+            return f"profiles.{name}: a name has small letters, digits, - and _, a letter first"
+        if not parent:
+            return (
+                f"profiles.{name}: {nearest(name, DEFAULTS)} A profile of your own says "
+                'inherits = "sim", "paper" or "live"'
+            )
+        others = tables.keys() - {name}
+        if parent not in others:
+            return f"profiles.{name}.inherits: no profile {parent!r}; {nearest(parent, others)}"
+        top = self.line(name)[-1]
+        return "" if top in DEFAULTS else f"profiles.{name}.inherits: goes round in a circle"
+
+
+class Pacing(BaseModel):
+    """What the `[pacing]` table may say: IB's limits, where yours differ from the usual ones.
+
+    They may change while running, see `ibkit.reload.reload_settings`.
+
+    Attributes
+    ----------
+    lines : int
+        Market data lines; boosters add 100 each.
+    depth, tick_by_tick, scanners : int
+        Subscriptions of these kinds at once.
+    open_history : int
+        Historical requests at once.
+    small_bars : int
+        Historical requests under the hard rules in ten minutes; less leaves room for TWS itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lines: int = Field(default=100, ge=1, le=10_000)
+    depth: int = Field(default=3, ge=0, le=60)
+    tick_by_tick: int = Field(default=5, ge=0, le=1_000)
+    scanners: int = Field(default=10, ge=0, le=10)
+    open_history: int = Field(default=50, ge=1, le=50)
+    small_bars: int = Field(default=60, ge=1, le=60)
 
 
 class Quality(BaseModel):
@@ -134,6 +281,8 @@ class StoreTable(BaseModel):
         Datasets that are never written plain.
     secrets : Path or None
         A folder of keys; without it the environment and the keyring are asked alone.
+    role : {"reader", "writer", "owner"} or None
+        As what stores are opened; None: the owner, if the folder is this account's, else a writer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,8 +292,10 @@ class StoreTable(BaseModel):
     audit: Literal["off", "writes", "all"] = "off"
     encrypted: tuple[Annotated[str, AfterValidator(_known_dataset)], ...] = ()
     secrets: Path | None = None
+    role: Literal["reader", "writer", "owner"] | None = None
 
 
+OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 # IB Gateway's own ports; TWS listens on 7497 (paper) and 7496 (live)
 DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "sim": {"kind": "sim", "port": 0, "trading": True},
@@ -166,6 +317,10 @@ class Settings(BaseSettings):
         By dataset, how good stored rows must be.
     store : StoreTable
         Where stores lie if not in folders, and who may look into them.
+    pacing : Pacing
+        IB's limits for this login.
+    secrets : Secrets
+        Where settings are kept that no file should show.
     workspace : Path
         The folder of the `ibkit.toml` that was found.
     """
@@ -180,6 +335,8 @@ class Settings(BaseSettings):
         default_factory=dict
     )
     store: StoreTable = StoreTable()
+    pacing: Pacing = Pacing()
+    secrets: Secrets = Secrets()
     workspace: Path = Field(default=Path(), exclude=True)
 
     def profile(self, name: str, **overrides: Any) -> Profile:
@@ -197,12 +354,16 @@ class Settings(BaseSettings):
         >>> Settings().profile("paper", port=7497).port
         7497
         """
-        if name not in DEFAULTS:
-            raise UnknownProfileError(name, sorted(DEFAULTS))
-        table = getattr(self.profiles, name).model_dump(exclude_none=True)
-        given = {key: value for key, value in overrides.items() if value is not None}
+        tables = self.profiles.tables()
+        if name not in tables:
+            raise UnknownProfileError(name, sorted(tables))
+        line = self.profiles.line(name)
+        found = dict(DEFAULTS[line[-1]])
+        for each in reversed(line):
+            found |= tables[each].model_dump(exclude_none=True, exclude={"inherits"})
+        found |= {key: value for key, value in overrides.items() if value is not None}
         try:
-            return Profile(name=name, **{**DEFAULTS[name], **table, **given})
+            return Profile(name=name, **found)
         except ValidationError as error:
             raise SettingsError(_problems(error), f"profile {name!r}") from error
 
@@ -223,10 +384,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: arguments, environment, then the file named in the arguments."""
+        """Order the sources: arguments, environment, secret stores, then the workspace's file."""
         workspace = init_settings().get("workspace")
-        file = Path(workspace) / FILE if workspace else None
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return sources(
+            settings_cls, init_settings, env_settings, Path(workspace) if workspace else None
+        )
 
 
 def find_workspace(start: Path | None = None) -> Path | None:
@@ -235,7 +397,7 @@ def find_workspace(start: Path | None = None) -> Path | None:
     return next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), None)
 
 
-def load_settings(start: Path | None = None) -> Settings:
+def load_settings(start: Path | None = None, *, workspace: Path | None = None) -> Settings:
     """Read the settings of the workspace around `start`.
 
     Outside any workspace the user's own data folder serves as one, so that notebooks in two
@@ -245,24 +407,58 @@ def load_settings(start: Path | None = None) -> Settings:
     ----------
     start : Path, optional
         Where to look first; the default is the current folder.
+    workspace : Path, optional
+        This very folder; nothing is looked for then.
 
     Raises
     ------
     SettingsError
         Names each unknown or wrong setting, and the file.
     """
-    workspace = find_workspace(start) or Path(platformdirs.user_data_dir("ibkit"))
+    workspace = workspace or find_workspace(start) or Path(platformdirs.user_data_dir("ibkit"))
     source = f"{workspace / FILE} and IBKIT_* variables"
+    if wrong := misspelt(Settings.model_fields):
+        raise SettingsError(wrong, source)
     try:
         return Settings(workspace=workspace)
     except ValidationError as error:
         raise SettingsError(_problems(error), source) from error
-    except ValueError as error:  # TOML that does not parse, an environment value that is no JSON
+    except (ValueError, OSError) as error:  # TOML that does not parse, a place that is not there
         raise SettingsError([str(error)], source) from error
+    except Exception as error:
+        if (type(error).__module__ or "").partition(".")[0] in CLOUDS:
+            raise SettingsError([f"a secret store refused: {error}"], source) from error
+        raise
+
+
+# packages whose errors mean that a secret store cannot be read
+CLOUDS: Final = frozenset({"botocore", "boto3", "azure"})
 
 
 def _problems(error: ValidationError) -> list[str]:
+    """Return a line for each thing that is wrong, with the nearest right name for a wrong one."""
     return [
-        f"{'.'.join(str(part) for part in item['loc'])} = {item['input']!r}: {item['msg']}"
-        for item in error.errors()
+        _problem(item["loc"], item["type"], item["input"], item["msg"]) for item in error.errors()
     ]
+
+
+def _problem(loc: tuple[int | str, ...], kind: str, given: object, words: str) -> str:
+    if kind == "value_error" and loc == ("profiles",):  # the table's own check names the place
+        return words.removeprefix("Value error, ")
+    shown = "…" if loc[-1:] == ("account",) else repr(given)
+    if kind == "extra_forbidden":
+        words = f"there is no such setting; {nearest(loc[-1], _names_at(loc[:-1]))}"
+    return f"{'.'.join(str(part) for part in loc)} = {shown}: {words}"
+
+
+def _names_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the names that a table may have."""
+    tables: dict[str, type[BaseModel]] = {
+        "profiles": ProfileTable,
+        "quality": Quality,
+        "store": StoreTable,
+        "pacing": Pacing,
+        "secrets": Secrets,
+    }
+    table = tables.get(str(loc[0])) if loc else Settings
+    return sorted(set((table or Settings).model_fields) - {"workspace"})

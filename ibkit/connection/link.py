@@ -1,6 +1,6 @@
-"""The one owner of an ib_async.IB: opens it, watches over it, asks it, closes it.
+"""The one owner of an ib_async.IB: opens it, asks it, closes it.
 
-Everything here runs on one event loop. Not here yet: reconnecting (the door is `add_recovery`).
+Everything here runs on one event loop. Not here: what happens when the socket ends (`supervisor`).
 """
 
 from __future__ import annotations
@@ -8,37 +8,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ib_async import IB, Contract
 
 from ibkit import clock
+from ibkit.connection.away import Away, Facts, facts_of
 from ibkit.connection.events import Events, Notice, StateChanged
 from ibkit.connection.feeds import publish_feeds
-from ibkit.connection.health import FARMS, LOST, RESTORED, Health, State
+from ibkit.connection.health import FARMS, LOST, RESTORED, FarmState, Health, State
 from ibkit.connection.pacing import MessageGate
 from ibkit.connection.requests import Requests
+from ibkit.connection.retries import retrying
+from ibkit.connection.subscriptions import Subscriptions
+from ibkit.connection.supervisor import Supervisor, run_alert
 from ibkit.errors import (
     AccountMismatchError,
     ClientIdInUseError,
     GatewayError,
     GatewaySilentError,
+    GatewayTooOldError,
     GatewayUnreachableError,
+    IbkitError,
     LoopThreadError,
     NotConnectedError,
+    PacingError,
     RequestTimeoutError,
 )
 from ibkit.log import get_logger
 from ibkit.metrics import CONNECTIONS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from eventkit import Event
 
     from ibkit.connection.loop import LoopThread
-    from ibkit.settings import Profile
+    from ibkit.settings import Endpoint, Profile
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -49,6 +58,8 @@ logging.getLogger("ib_async").addHandler(logging.NullHandler())
 SYNC_S: Final = 4.0
 # how long a closing socket may flush
 FLUSH_S: Final = 0.5
+# IB's servers are back, and our subscriptions are not
+DATA_LOST: Final = 1101
 CONNECTION_CODES: Final = FARMS.keys() | LOST | RESTORED
 LISTENS: Final = (
     "TWS listens on 7496 (live) and 7497 (paper), IB Gateway on 4001 (live) and 4002 (paper); "
@@ -62,6 +73,13 @@ TAKEN: Final = (
     "another program or kernel holds this client id; close it, or connect with another client_id=. "
     "After a crash IB frees an id only when it notices, which may take a minute."
 )
+
+
+TOO_OLD: Final = "update TWS or IB Gateway; this kit speaks to those from 2020 on."
+# IB's own windows are 2 s, 15 s and 10 min; after a violation a quarter of a minute is what helps
+PACING_S: Final = 15.0
+# set while a recovery step runs: it may ask although the connection is not ready yet
+RECOVERING: ContextVar[bool] = ContextVar("ibkit_recovering", default=False)
 
 
 class QuietIB(IB):
@@ -93,13 +111,27 @@ class Link:
         ``failed``; `reason` says why.
     accounts : tuple of str
         The accounts behind the login.
+    endpoint : Endpoint
+        Where it is, or was last, connected.
+    away : Away
+        What happened in its absences.
+    locate : callable or None
+        Finds the endpoints anew before each attempt; the simulated gateway's port changes.
     """
 
     def __init__(
-        self, profile: Profile, loop: LoopThread | None = None, *, events: Events | None = None
+        self,
+        profile: Profile,
+        loop: LoopThread | None = None,
+        *,
+        events: Events | None = None,
+        away: Away | None = None,
     ) -> None:
         self.profile = profile
+        self.endpoint: Endpoint = profile.endpoints[0]
         self.events = events or Events()
+        self.away = away or Away()
+        self.locate: Callable[[], Awaitable[Sequence[Endpoint]]] | None = None
         self.health = Health()
         self.state: State = "closed"
         self.reason = ""
@@ -112,18 +144,32 @@ class Link:
         self._client = cast("Any", self.ib.client)  # ib_async is typed in part only
         self._client.MaxRequests = 0
         self.gate = MessageGate(self._client.sendMsg)
-        self._requests = Requests(self.ib, self.gate)
+        self.subscriptions = Subscriptions(self.ib, self._remember)
+        self.before: Facts = {}
+        self.supervisor = Supervisor(self, alert=self._alert)
+        self._requests = Requests(self.ib, self.gate, self.subscriptions.note, lambda: self.state)
         self._thread = loop
         self._lost: asyncio.Future[str] | None = None
         self._gone: asyncio.Future[None] | None = None
-        self._taken = False
-        self._recoveries: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self._keeper: asyncio.Task[None] | None = None
+        self._wanted = self._opening = self._taken = self._too_old = False
+        self._recoveries: dict[str, tuple[bool, Callable[[], Coroutine[Any, Any, None]]]] = {}
+        self._cause = ""
+        self._broken: dict[str, datetime] = {}
+        self._offline: datetime | None = None
+        self._changed = asyncio.Event()
         self._listen()
 
     def __repr__(self) -> str:
         profile = self.profile
-        where = f"{profile.host}:{profile.port} client {profile.client_id}"
+        where = f"{self.endpoint.host}:{self.endpoint.port} client {profile.client_id}"
         return f"<Link {profile.name} {where} {self.state}>"
+
+    @property
+    def gone(self) -> asyncio.Future[None]:
+        """Done when the socket of this connection has ended."""
+        assert self._gone is not None
+        return self._gone
 
     @property
     def loop(self) -> LoopThread:
@@ -145,7 +191,7 @@ class Link:
         return self.accounts[0] if len(self.accounts) == 1 else ""
 
     async def open(self) -> None:
-        """Connect, check the accounts, fetch the state of orders and positions.
+        """Connect, check the accounts, fetch the state of orders and positions; then keep it so.
 
         Raises
         ------
@@ -156,11 +202,79 @@ class Link:
         NotConnectedError
             The link is open already.
         """
-        if self.state != "closed":
+        if self.state not in {"closed", "failed"}:
             raise NotConnectedError(self.state, "opening twice")
+        self._wanted = True
+        try:
+            await self._open_somewhere()
+            await self.recover(ready=False)
+            self._check_unbroken()
+        except BaseException as error:
+            await self._drop(str(error).partition("\n")[0] or type(error).__name__)
+            raise
+        self.get_ready()
+        self.subscriptions.keep = True
+        self._keeper = asyncio.create_task(self.supervisor.run(), name="ibkit-supervisor")
+
+    async def _open_somewhere(self) -> None:
+        """Try each endpoint once; a refusal that another one cannot mend is raised at once."""
+        *others, last = await self.endpoints()
+        for endpoint in others:
+            with contextlib.suppress(GatewayUnreachableError, GatewaySilentError):
+                await self.establish(endpoint)
+                return
+        await self.establish(last)
+
+    async def close(self) -> None:
+        """Disconnect for good; pending requests raise NotConnectedError. Closing twice is allowed.
+
+        Whatever the supervisor is doing, it ends: nothing opens this link again but `open`.
+        """
+        keeper, self._keeper = self._keeper, None
+        self.subscriptions.keep = False
+        if keeper is not None:
+            keeper.cancel()
+        await self._drop("closed by us")
+        if keeper is not None:
+            await asyncio.wait({keeper})
+        self.subscriptions.clear()
+
+    async def ready(self, timeout_s: float | None = None) -> None:
+        """Wait until everything may be asked.
+
+        Raises
+        ------
+        NotConnectedError
+            It is closed, has failed, or was not ready within `timeout_s` seconds.
+        """
         loop = asyncio.get_running_loop()
+        end = None if timeout_s is None else loop.time() + timeout_s
+        while self.state != "ready":
+            left = None if end is None else end - loop.time()
+            if self.state in {"closed", "failed"} or (left is not None and left <= 0):
+                raise NotConnectedError(self.state, "this call")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+
+    # --- what the supervisor does with it --------------------------------------------------------
+
+    async def endpoints(self) -> Sequence[Endpoint]:
+        """Return where a gateway may be, in order of preference."""
+        if self.locate is None:
+            return self.profile.endpoints
+        return await self.locate()
+
+    async def establish(self, endpoint: Endpoint) -> None:
+        """Open one connection, up to the eve of ready."""
+        loop = asyncio.get_running_loop()
+        self.endpoint = endpoint
         self._lost, self._gone, self._taken = loop.create_future(), loop.create_future(), False
-        self._become("connecting")
+        self._too_old, self._opening = False, True
+        self._broken.clear()
+        self._offline = None
+        self.health.online = True
+        if self.state != "reconnecting":
+            self._become("connecting")
         try:
             await self._greet()
             self._check_accounts()
@@ -169,16 +283,68 @@ class Link:
             self._check_unbroken()
         except BaseException as error:
             CONNECTIONS.labels(type(error).__name__).inc()
-            await self._drop(str(error).partition("\n")[0] or type(error).__name__)
+            await self._hang_up()
+            if self.state == "syncing":
+                self._become("reconnecting", str(error).partition("\n")[0])
             raise
+        finally:
+            self._opening = False
         CONNECTIONS.labels("ready").inc()
         self.since = clock.now()
-        self._become("ready")
+
+    def get_ready(self) -> None:
+        """Say that everything may be asked."""
+        self._check_unbroken()
+        self._become("ready" if self.health.online else "degraded")
         self.ib.connectedEvent.emit()
 
-    async def close(self) -> None:
-        """Disconnect; pending requests raise NotConnectedError. Closing twice is allowed."""
-        await self._drop("closed by us")
+    def fail(self, why: str) -> None:
+        """Say that no retry will help."""
+        self._become("failed", why)
+        self._give_up("failed")
+
+    def cut(self, why: str) -> None:
+        """Give up the socket at once: nobody answers on it."""
+        log.warning("the socket is given up", reason=why)
+        self._cause = why
+        if (transport := self._client.conn.transport) is not None:
+            transport.abort()
+
+    async def probe(self, timeout_s: float) -> None:
+        """Ask for a sign of life."""
+        assert self._lost is not None
+        _: datetime = await self._requests.ask(
+            "heartbeat", lambda ib: ib.reqCurrentTimeAsync(), lost=self._lost, timeout_s=timeout_s
+        )
+
+    async def recover(self, *, ready: bool) -> None:
+        """Run the steps that the rooms above registered for before, or after, ready."""
+        token = RECOVERING.set(True)
+        try:
+            for name, (after, step) in tuple(self._recoveries.items()):
+                if after is ready:
+                    await self._recover_one(name, step)
+        finally:
+            RECOVERING.reset(token)
+
+    async def _recover_one(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run one step: if it fails on a good socket, that is said, and the others go on."""
+        try:
+            await step()
+        except (IbkitError, ConnectionError) as error:
+            self._check_unbroken()
+            text = str(error).partition("\n")[0]
+            log.error("a recovery step failed", step=name, error=text)  # noqa: TRY400 - its trace says nothing
+            self.away.note("recovery", name, "", text, "failed")
+
+    def _remember(self) -> None:
+        """Note what is known, a moment before ib_async forgets it with the socket."""
+        if self.state in {"ready", "degraded"}:
+            self.before = facts_of(self.ib)
+
+    async def _alert(self, text: str) -> None:
+        if self.profile.alert:
+            await run_alert(self.profile.alert, text)
 
     async def request(
         self,
@@ -188,8 +354,12 @@ class Link:
         contract: Contract | None = None,
         timeout_s: float | None = None,
         degraded: bool = False,
+        again: bool = True,
     ) -> T:
         """Ask the gateway; return its answer or raise a typed error.
+
+        A question that a lost connection or the pacing rules left without an answer is asked again
+        when that is over, as long as `timeout_s` allows.
 
         Parameters
         ----------
@@ -204,6 +374,8 @@ class Link:
             The default is the profile's.
         degraded : bool
             Also ask while the gateway has lost IB's servers.
+        again : bool
+            Whether it may be asked twice; no order comes this way, so everything may.
 
         Raises
         ------
@@ -214,32 +386,56 @@ class Link:
         RequestRefusedError
             IB's own error, as the class that `ibkit.errors.RULES` names.
         """
-        usable = self.state == "ready" or (degraded and self.state == "degraded")
-        if not usable or self._lost is None:
-            raise NotConnectedError(self.state, name)
         patience = self.profile.timeout_s if timeout_s is None else timeout_s
-        outcome = "answer"
-        try:
+
+        async def once() -> T:
+            recovering = RECOVERING.get() and self.state == "syncing"
+            usable = self.state == "ready" or recovering or (degraded and self.state == "degraded")
+            if not usable or self._lost is None:
+                raise NotConnectedError(self.state, name)
             return await self._requests.ask(
                 name, call, lost=self._lost, timeout_s=patience, contract=contract
             )
+
+        outcome = "answer"
+        try:
+            if not again or RECOVERING.get():
+                return await once()
+            return await retrying(once, self._mended, within_s=patience)
         except BaseException as error:
             outcome = type(error).__name__
             raise
         finally:
             REQUESTS.labels(name, outcome).inc()
 
-    def add_recovery(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Register a step to run, in order of registration, after a reconnect and before ready."""
-        self._recoveries[name] = step
+    async def _mended(self, error: BaseException, left_s: float) -> bool:
+        """Wait until what stood in the way is over; False if that is not for us to wait for."""
+        if isinstance(error, PacingError):
+            await asyncio.sleep(min(PACING_S, left_s))
+            return left_s > PACING_S
+        if self._keeper is None or self._keeper.done():
+            return False
+        with contextlib.suppress(NotConnectedError):
+            await self.ready(left_s)
+        return self.state == "ready"
+
+    def add_recovery(
+        self, name: str, step: Callable[[], Coroutine[Any, Any, None]], *, ready: bool = False
+    ) -> None:
+        """Register a step to run after a reconnect, and after IB's servers came back.
+
+        Steps run in the order of their registration, before the state is ready, or, with `ready`,
+        after it. They may ask; a step that fails is logged and noted in `away`.
+        """
+        self._recoveries[name] = (ready, step)
 
     async def _greet(self) -> None:
         """Open the socket and exchange greetings, or say in our words why not."""
-        profile, client = self.profile, self._client
+        profile, client, (host, port) = self.profile, self._client, self.endpoint
         assert self._lost is not None
         self.ib.wrapper.clientId = profile.client_id
         greeting = asyncio.ensure_future(
-            client.connectAsync(profile.host, profile.port, profile.client_id, profile.timeout_s)
+            client.connectAsync(host, port, profile.client_id, profile.timeout_s)
         )
         try:
             await asyncio.wait({greeting, self._lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -259,9 +455,11 @@ class Link:
 
     def _unfriendly(self, error: OSError) -> Exception:
         """Return our error for a greeting that failed."""
-        host, port = self.profile.host, self.profile.port
-        if self.state == "closed":
+        host, port = self.endpoint
+        if not self._wanted:
             return GatewayError(host, port, "close() was called before the greeting")
+        if self._too_old:
+            return GatewayTooOldError(host, port, str(error) or "it is too old", TOO_OLD)
         if self._taken:
             reason = f"client id {self.profile.client_id} is in use (IB 326)"
             return ClientIdInUseError(host, port, reason, TAKEN)
@@ -284,11 +482,11 @@ class Link:
             reason = f"profile {profile.name!r} is {profile.kind}, and account {strange[0]} is "
             reason += f"{kind_of(strange[0])}"
             hint = "check host and port: the login behind this port is another one."
-            raise AccountMismatchError(profile.host, profile.port, reason, hint)
+            raise AccountMismatchError(*self.endpoint, reason, hint)
         if profile.account and profile.account not in self.accounts:
             reason = f"the login has no account {profile.account}"
             hint = f"it has {', '.join(self.accounts)}; name one of them with account=."
-            raise AccountMismatchError(profile.host, profile.port, reason, hint)
+            raise AccountMismatchError(*self.endpoint, reason, hint)
 
     async def _sync(self) -> None:
         """Fetch positions, orders and account values; executions last, as they need the orders."""
@@ -327,7 +525,7 @@ class Link:
         """Raise if the socket went, or close() was called, while we were busy opening."""
         if self._lost is not None and self._lost.done():
             reason = f"the connection ended while it was being opened ({self._lost.result()})"
-            raise GatewayError(self.profile.host, self.profile.port, reason)
+            raise GatewayError(*self.endpoint, reason)
 
     def _listen(self) -> None:
         """Connect to ib_async's events; eventkit holds bound methods weakly."""
@@ -343,29 +541,52 @@ class Link:
             self._taken = True
             self._give_up("client id in use")
         if code in CONNECTION_CODES:
+            farms = dict(self.health.farms)
             self.health.note(code, text)
-            self._follow_health(text)
+            self._follow_farms(farms)
+            self._follow_health(code, text)
         self.events.publish("notice", Notice(clock.now(), code, text, request_id, contract))
 
-    def _follow_health(self, text: str) -> None:
+    def _follow_farms(self, before: dict[str, FarmState]) -> None:
+        """Look after the streams of a farm that broke and came back; no other is touched."""
+        for farm, state in self.health.farms.items():
+            if state == "broken" and before.get(farm) != "broken":
+                self._broken[farm] = clock.now()
+            elif state in {"ok", "idle"} and farm in self._broken:
+                since = self._broken.pop(farm)
+                if self._keeper is not None:
+                    self.supervisor.later(partial(self.supervisor.after_farm, farm, since))
+
+    def _follow_health(self, code: int, text: str) -> None:
+        if not self.health.online and self._offline is None:
+            self._offline = clock.now()
         if self.state == "ready" and not self.health.online:
             self._become("degraded", text)
-        elif self.state == "degraded" and self.health.online:
-            self._become("ready", text)
+        elif self.health.online and self._offline is not None:
+            since, self._offline = self._offline, None
+            if self.state == "degraded":
+                self._become("ready", text)
+            if self._keeper is not None:
+                again = partial(
+                    self.supervisor.after_outage_of_ib, data_lost=code == DATA_LOST, since=since
+                )
+                self.supervisor.later(again)
 
     def _on_api_error(self, message: str) -> None:
-        if self.state == "connecting" and self._client.connState != self._client.CONNECTING:
+        self._too_old = self._too_old or "version must be" in message
+        if self._opening and self._client.connState != self._client.CONNECTING:
             self._give_up(message)
 
     def _on_socket_end(self, message: str) -> None:
+        reason, self._cause = self._cause or message or "the gateway closed the socket", ""
+        if self._opening:
+            self._give_up(message or "the other side closed the socket")
+        elif self.state in {"ready", "degraded", "syncing"}:
+            self._become("reconnecting" if self._wanted else "closed", reason)
+            self._give_up(reason)
+            self.gate.clear()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        if self.state in {"connecting", "syncing"}:
-            self._give_up(message or "the other side closed the socket")
-        elif self.state != "closed":
-            self._become("closed", message or "the gateway closed the socket")
-            self._give_up("closed")
-            self.gate.clear()
 
     def _give_up(self, why: str) -> None:
         """Tell whoever waits for an answer that none will come."""
@@ -373,11 +594,19 @@ class Link:
             self._lost.set_result(why)
 
     async def _drop(self, why: str) -> None:
-        """Close the socket and wait until it is gone; a socket that cannot flush is aborted."""
-        was, client = self.state, self._client
-        if was == "closed" and client.conn.transport is None:
+        """End this connection for good."""
+        was, self._wanted = self.state, False
+        if was == "closed" and self._client.conn.transport is None:
             return
         self._become("closed", why)
+        self._give_up("closed")
+        await self._hang_up()
+        if was in {"ready", "degraded"}:
+            self.ib.disconnectedEvent.emit()
+
+    async def _hang_up(self) -> None:
+        """Close the socket and wait until it is gone; a socket that cannot flush is aborted."""
+        client = self._client
         self._give_up("closed")
         self.gate.clear()
         transport = client.conn.transport
@@ -387,11 +616,13 @@ class Link:
             if not self._gone.done():
                 transport.abort()
         cast("Any", self.ib.wrapper).reset()
-        if was in {"ready", "degraded"}:
-            self.ib.disconnectedEvent.emit()
 
     def _become(self, after: State, reason: str = "") -> None:
+        if not self._wanted and after not in {"closed", "failed"}:
+            return  # close() was faster than what is still on its way
         before, self.state, self.reason = self.state, after, reason
+        self._changed.set()
+        self._changed.clear()
         if before != after:
             log.info("connection", before=before, after=after, reason=reason)
             self.events.publish("state", StateChanged(clock.now(), before, after, reason))

@@ -74,10 +74,20 @@ class Requests:
         known by its keys and every message passes the gate.
     gate : MessageGate
         Written to by `ib`.
+    note : callable
+        Sees each message on its way out.
+    state : callable
+        Says in which state the connection is, for error texts.
     """
 
-    def __init__(self, ib: IB, gate: MessageGate) -> None:
-        self._ib, self._gate = ib, gate
+    def __init__(
+        self,
+        ib: IB,
+        gate: MessageGate,
+        note: Callable[[str], None],
+        state: Callable[[], str],
+    ) -> None:
+        self._ib, self._gate, self._note, self._state = ib, gate, note, state
         self._wrapper = cast("Any", ib.wrapper)  # ib_async is typed in part only
         self._client = cast("Any", ib.client)
         self._start = self._wrapper.startReq
@@ -113,7 +123,7 @@ class Requests:
             try:
                 await self._gate.turn()
             except ConnectionError as error:
-                raise NotConnectedError("closed", name) from error
+                raise NotConnectedError(self._state(), name) from error
             try:
                 return await self._once(name, call, lost, timeout_s, contract)
             except RunningError as running:
@@ -140,7 +150,7 @@ class Requests:
             if task.done():
                 return self._outcome(task, scope, name, timeout_s, contract)
             if lost.done():
-                raise NotConnectedError("closed", name)
+                raise NotConnectedError(self._state(), name)
             raise RequestTimeoutError(name, timeout_s)
         finally:
             if not task.done():
@@ -161,7 +171,7 @@ class Requests:
         except RequestError as error:
             raise refused(error.code, error.message, contract) from error
         except ConnectionError as error:
-            raise NotConnectedError("closed", name) from error
+            raise NotConnectedError(self._state(), name) from error
         except (TimeoutError, asyncio.CancelledError) as error:
             raise RequestTimeoutError(name, timeout_s) from error
         if self._gave_up(scope):
@@ -206,6 +216,7 @@ class Requests:
     def _send(self, message: str) -> None:
         if not message:  # ib_async's own throttle calls back so; it is off
             return
+        self._note(message)
         scope = SCOPE.get()
         if scope is not None:
             scope.sent.add(message.partition("\0")[0])

@@ -27,7 +27,6 @@ class Line:
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.watchers = 0
-        self.request_id = -1
         self.ticker = Ticker(contract=contract)
         self.error: RequestRefusedError | None = None
         self.alive = asyncio.Event()
@@ -44,7 +43,6 @@ class Lines:
         self._link = link
         self._open: dict[int, Line] = {}
         link.ib.errorEvent += self._on_error
-        link.add_recovery("market data lines", self._subscribe_again)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -70,17 +68,16 @@ class Lines:
 
     def _subscribe(self, line: Line) -> None:
         line.ticker = self._link.ib.reqMktData(line.contract)
-        line.request_id = self._wrapper.ticker2ReqId["mktData"][line.ticker]
         line.ticker.updateEvent += line.seen
 
     def _unsubscribe(self, line: Line) -> None:
         """Cancel at the gateway, unless it ended the subscription itself; ib_async forgets it."""
-        wrapper = self._wrapper
+        wrapper, request_id = self._wrapper, self._request_id(line)
         if line.error is None:
             self._link.ib.cancelMktData(line.contract)
         else:
             wrapper.endTicker(line.ticker, "mktData")
-        wrapper.reqId2Ticker.pop(line.request_id, None)  # cancelMktData leaves it there for ever
+        wrapper.reqId2Ticker.pop(request_id, None)  # cancelMktData leaves it there for ever
         if not any(line.ticker in tickers for tickers in wrapper.ticker2ReqId.values()):
             wrapper.tickers.pop(hash(line.contract), None)
 
@@ -88,16 +85,15 @@ class Lines:
     def _wrapper(self) -> Any:
         return self._link.ib.wrapper
 
-    async def _subscribe_again(self) -> None:
-        """Put every line on the new socket: request ids of the old one mean nothing there."""
-        for line in self._open.values():
-            line.error = None
-            self._subscribe(line)
+    def _request_id(self, line: Line) -> int | None:
+        """Return the id of a line's request; it is another one after each reconnect."""
+        found: int | None = self._wrapper.ticker2ReqId["mktData"].get(line.ticker)
+        return found
 
     def _on_error(self, request_id: int, code: int, text: str, _: Contract | None) -> None:
         if code not in FATAL:
             return
         for line in self._open.values():
-            if line.request_id == request_id:
+            if self._request_id(line) == request_id:
                 line.error = refused(code, text, line.contract)
                 line.alive.set()

@@ -86,9 +86,15 @@ class Quotes:
         frame.attrs = {
             "simulated": self._link.simulated,
             "delayed": bool(frame["delayed"].any()),
-            "stale": self._closed or self._link.state != "ready",
+            "stale": self._closed or any(self._is_stale(line) for line in self._watched.values()),
         }
         return frame
+
+    def _is_stale(self, line: Line) -> bool:
+        """Whether its last tick is not of the present connection."""
+        since, last = self._link.since, line.ticker.time
+        before = since is not None and last is not None and last < since
+        return self._link.state != "ready" or before
 
     @on_loop
     async def close(self) -> None:

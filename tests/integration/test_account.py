@@ -60,9 +60,14 @@ def test_values_are_text_and_number(kit):
 
 def test_after_a_loss_the_last_frame_is_stale_and_nothing_is_invented(kit, running):
     kit.account.positions()
+    refused = running.fault("refuse")
     running.drop_clients()
-    kit.ib.sleep(0.1)
+    while kit.link.state == "ready":
+        kit.ib.sleep(0.001)
 
     assert kit.account.positions().attrs["stale"]
     with pytest.raises(errors.NotConnectedError):
         kit.account.values()
+    running.mend(refused)
+    kit.wait_ready(30)
+    assert not kit.account.positions().attrs["stale"]

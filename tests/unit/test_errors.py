@@ -1,6 +1,7 @@
 """What a user reads when something fails, and that it survives the trip between kernels."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from ib_async import Stock
@@ -27,6 +28,7 @@ EXAMPLES = (
     UnknownProfileError("papper", ["live", "paper", "sim"]),
     errors.GatewayUnreachableError("127.0.0.1", 4002, "nothing listens there", "start TWS"),
     errors.PortInUseError("127.0.0.1", 4002),
+    errors.SeedMismatchError(Path("root"), 1, 2),
     errors.NotConnectedError("closed", "reqPositions"),
     errors.RequestTimeoutError("reqHistoricalData", 60),
     refused(200, "No security definition has been found for the request", Stock("AAPL")),

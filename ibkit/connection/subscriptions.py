@@ -1,0 +1,323 @@
+"""Every open subscription of one `IB`, and how to put it on a new socket without a new object.
+
+A subscription is the message that opened it and the ib_async object that it feeds. ib_async forgets
+both when a socket ends; they are remembered here, and sent again with fresh ids, so that the
+`Ticker`, the `BarDataList` and the `PnL` that a user holds come back to life with their handlers.
+Runs on the loop thread only. Not here: when to do so (`supervisor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ib_async import BarDataList
+
+from ibkit import clock
+from ibkit.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ib_async import IB, Contract
+
+log = get_logger(__name__)
+# message that opens a stream: where its request id stands, and what it is called
+OPENS: Final = {
+    "1": (2, "quotes"),
+    "10": (2, "depth"),
+    "20": (1, "bars"),
+    "22": (1, "scanner"),
+    "50": (2, "real-time bars"),
+    "92": (1, "PnL"),
+    "94": (1, "PnL of one position"),
+    "97": (1, "tick-by-tick"),
+}
+# message that ends one: where the request id stands, and what it looked like when it was opened
+CLOSES: Final = {
+    "2": (2, "1"),
+    "11": (2, "10"),
+    "25": (2, "20"),
+    "23": (2, "22"),
+    "51": (2, "50"),
+    "93": (1, "92"),
+    "95": (1, "94"),
+    "98": (1, "97"),
+}
+DATA_TYPE: Final = "59"
+NEWS_ON: Final = "12"
+NEWS_OFF: Final = "13"
+# from the end of a request for bars: keepUpToDate, chartOptions, and the empty end of the message
+KEEP_UP: Final = -3
+# where the span stands in it
+DURATION: Final = 17
+UNITS: Final = {"S": 1, "D": 86_400, "W": 604_800, "M": 2_592_000, "Y": 31_536_000}
+BARS_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Stream:
+    """One subscription.
+
+    Attributes
+    ----------
+    message : str
+        What opened it, as it went over the wire.
+    request_id : int
+        Its present one.
+    target : Any
+        The object of ib_async that it feeds: a Ticker, a list of bars, a PnL.
+    kind : str
+        In which of ib_async's tables it stands: for a ticker, its kind of ticks.
+    contract : Contract or None
+        What it is about.
+    """
+
+    message: str
+    request_id: int
+    target: Any
+    kind: str
+    contract: Contract | None
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return OPENS[self.message.partition("\0")[0]][1]
+
+    @property
+    def last(self) -> datetime | None:
+        """When it last brought something, as far as its object knows."""
+        newest = self.target
+        if isinstance(newest, list):
+            newest = newest[-1] if newest else None
+        found = getattr(newest, "time", getattr(newest, "date", None))
+        return found if isinstance(found, datetime) else None
+
+
+class Subscriptions:
+    """What is subscribed, and what was when the socket ended.
+
+    Parameters
+    ----------
+    ib : IB
+        Its wrapper's `setEventsDone` and `connectionClosed` are replaced on this very object: the
+        events of what is going to be resumed must not end with a socket.
+    lost : callable
+        Called before ib_async forgets everything.
+
+    Attributes
+    ----------
+    keep : bool
+        Whether the subscriptions outlive the end of the socket.
+    """
+
+    def __init__(self, ib: IB, lost: Callable[[], None]) -> None:
+        self._ib, self._lost = ib, lost
+        self._wrapper = cast("Any", ib.wrapper)  # ib_async is typed in part only
+        self._client = cast("Any", ib.client)
+        self._opened: dict[int, str] = {}
+        self._data_type = self._news = ""
+        self._kept: list[Stream] = []
+        self.keep = False
+        self._end_events: Callable[[], None] = self._wrapper.setEventsDone
+        self._close: Callable[[], None] = self._wrapper.connectionClosed
+        self._wrapper.setEventsDone = self._on_events_done
+        self._wrapper.connectionClosed = self._on_closed
+
+    def note(self, message: str) -> None:
+        """Look at a message on its way out: it may begin or end a stream."""
+        kind = message.partition("\0")[0]
+        if kind in OPENS:
+            if kind == "20" and message.split("\0")[KEEP_UP] != "1":
+                return
+            self._opened[_number(message, OPENS[kind][0])] = message
+        elif kind in CLOSES:
+            self._opened.pop(_number(message, CLOSES[kind][0]), None)
+        elif kind == DATA_TYPE:
+            self._data_type = message
+        elif kind == NEWS_ON:
+            self._news = message
+        elif kind == NEWS_OFF:
+            self._news = ""
+
+    def live(self) -> list[Stream]:
+        """Return the streams that are open on this socket, oldest first."""
+        found = (self._stream(request_id, message) for request_id, message in self._opened.items())
+        streams = [stream for stream in found if stream is not None]
+        self._opened = {stream.request_id: stream.message for stream in streams}
+        return streams
+
+    def kept(self) -> list[Stream]:
+        """Return the streams that the last socket took with it and that wait to be resumed."""
+        return list(self._kept)
+
+    def clear(self) -> None:
+        """Forget everything: the connection was closed for good."""
+        self._opened.clear()
+        self._kept.clear()
+        self._data_type = self._news = ""
+
+    def greet_again(self) -> None:
+        """Send what must come before the streams: the type of data, the news bulletins."""
+        for message in (self._data_type, self._news):
+            if message:
+                self._client.sendMsg(message)
+
+    async def resume(self, streams: Iterable[Stream] | None = None) -> list[Stream]:
+        """Open streams again under fresh ids; by default those that the last socket took along.
+
+        Returns
+        -------
+        list of Stream
+            What was asked for again. Bars are in it when the hole is filled.
+        """
+        again = self._take_kept() if streams is None else list(streams)
+        for stream in again if streams is not None else ():  # a new socket knows no old id
+            self._forget(stream)
+        bars = [self._reopen(stream) for stream in again]
+        filling = [answer for answer in bars if answer is not None]
+        if filling:
+            await asyncio.wait(filling, timeout=BARS_S)
+        return again
+
+    def silent(self, since: datetime) -> list[Stream]:
+        """Return the quotes that brought nothing since an instant."""
+        quotes = (stream for stream in self.live() if stream.kind == "mktData")
+        return [stream for stream in quotes if stream.last is None or stream.last < since]
+
+    def end(self, stream: Stream) -> None:
+        """Cancel a stream at the gateway, and keep its object."""
+        number, version = str(stream.request_id), {"1": "2", "10": "1"}
+        kind = stream.message.partition("\0")[0]
+        closing = next(close for close, (_, opened) in CLOSES.items() if opened == kind)
+        at = CLOSES[closing][0]
+        words = [closing, *([version.get(kind, "1")] if at == 2 else []), number]
+        if kind == "10":
+            words.append(stream.message.split("\0")[-3])  # smart depth
+        self._client.sendMsg("\0".join([*words, ""]))
+
+    # --- what ib_async knows ---------------------------------------------------------------------
+
+    def _stream(self, request_id: int, message: str) -> Stream | None:
+        """Return what ib_async feeds from a request; None if it ended the subscription."""
+        wrapper = self._wrapper
+        contract = wrapper._reqId2Contract.get(request_id)  # noqa: SLF001 - it has no other way in
+        ticker = wrapper.reqId2Ticker.get(request_id)
+        if ticker is not None:
+            for kind, tickers in wrapper.ticker2ReqId.items():
+                if kind != "snapshot" and tickers.get(ticker) == request_id:
+                    return Stream(message, request_id, ticker, str(kind), ticker.contract)
+            return None
+        for kind in ("reqId2Subscriber", "reqId2PnL", "reqId2PnlSingle"):
+            target = getattr(wrapper, kind).get(request_id)
+            if target is not None:
+                return Stream(message, request_id, target, kind, contract)
+        return None
+
+    def _on_events_done(self) -> None:
+        """End the events of trades only: what is subscribed goes on."""
+        if not self.keep:
+            self._end_events()
+
+    def _on_closed(self) -> None:
+        if self.keep:
+            self._kept += self.live()
+            self._lost()
+        self._opened.clear()
+        self._close()
+
+    def _take_kept(self) -> list[Stream]:
+        kept, self._kept = self._kept, []
+        return kept
+
+    def _forget(self, stream: Stream) -> None:
+        """Take the old id out of ib_async's tables, if it is still there."""
+        wrapper, old = self._wrapper, stream.request_id
+        self._opened.pop(old, None)
+        wrapper._reqId2Contract.pop(old, None)  # noqa: SLF001 - as above
+        for table in ("reqId2Ticker", "reqId2Subscriber", "reqId2PnL", "reqId2PnlSingle"):
+            getattr(wrapper, table).pop(old, None)
+
+    def _reopen(self, stream: Stream) -> asyncio.Task[None] | None:
+        """Send the message again under a new id, and feed the same object from it."""
+        wrapper, client = self._wrapper, self._client
+        stream.request_id = new = client.getReqId()
+        kind, *fields = stream.message.split("\0")
+        fields[OPENS[kind][0] - 1] = str(new)
+        if stream.contract is not None:
+            wrapper._reqId2Contract[new] = stream.contract  # noqa: SLF001 - as above
+        filling = None
+        if stream.kind == "reqId2Subscriber":
+            stream.target.reqId = new
+            wrapper.reqId2Subscriber[new] = stream.target
+            if kind == "20":
+                answer = wrapper.startReq(new, stream.contract, cast("Any", BarDataList)())
+                filling = asyncio.create_task(self._refill(stream.target, answer))
+                fields[DURATION - 1] = covering(fields[DURATION - 1], stream.last)
+        elif stream.kind in {"reqId2PnL", "reqId2PnlSingle"}:
+            getattr(wrapper, stream.kind)[new] = stream.target
+            self._key_pnl(stream, new)
+        else:
+            ticker = stream.target
+            if stream.kind == "mktDepth":  # the book is sent whole again
+                book = (ticker.domBids, ticker.domAsks, ticker.domBidsDict, ticker.domAsksDict)
+                for rows in book:
+                    rows.clear()
+            wrapper.tickers[hash(stream.contract)] = ticker
+            wrapper.reqId2Ticker[new] = ticker
+            wrapper.ticker2ReqId[stream.kind][ticker] = new
+        stream.message = "\0".join([kind, *fields])
+        client.sendMsg(stream.message)
+        return filling
+
+    def _key_pnl(self, stream: Stream, new: int) -> None:
+        """Let `cancelPnL` find it: ib_async knows these by account, model and contract."""
+        pnl, wrapper = stream.target, self._wrapper
+        if stream.kind == "reqId2PnL":
+            wrapper.pnlKey2ReqId[pnl.account, pnl.modelCode] = new
+        else:
+            wrapper.pnlSingleKey2ReqId[pnl.account, pnl.modelCode, pnl.conId] = new
+
+    async def _refill(self, bars: BarDataList, answer: asyncio.Future[BarDataList]) -> None:
+        """Lay the bars that the gateway sends again over those that are there."""
+        try:
+            fresh = await answer
+        except Exception as error:  # noqa: BLE001 - a refusal is said by its code; the hole stays
+            log.warning("bars could not be filled up", error=str(error))
+            return
+        if not fresh:
+            return
+        newest = {bar.date: bar for bar in fresh}
+        newest.update({bar.date: bar for bar in bars if bar.date >= fresh[-1].date})
+        before = [bar for bar in bars if bar.date < fresh[0].date]
+        bars[:] = [*before, *(newest[date] for date in sorted(newest, key=_instant))]
+        self._ib.barUpdateEvent.emit(bars, True)  # noqa: FBT003 - ib_async's signature
+        bars.updateEvent.emit(bars, True)  # noqa: FBT003 - as above
+
+
+def _number(message: str, at: int) -> int:
+    found = message.split("\0", at + 1)[at]
+    return int(found) if found.lstrip("-").isdigit() else -1
+
+
+def covering(duration: str, last: datetime | None) -> str:
+    """Return a span for bars that reaches back to `last`, at least as long as it was.
+
+    >>> covering("1 D", None)
+    '1 D'
+    """
+    if last is None:
+        return duration
+    number, _, unit = duration.partition(" ")
+    asked = int(number) * UNITS.get(unit, 0)
+    missing = (clock.now() - last.astimezone(clock.now().tzinfo)).total_seconds()
+    return duration if missing < asked else f"{int(missing // UNITS['D']) + 2} D"
+
+
+def _instant(date: Any) -> datetime:
+    """Return when a bar begins; ib_async gives daily bars a bare date."""
+    if isinstance(date, datetime):
+        return date if date.tzinfo else date.astimezone()
+    return datetime(date.year, date.month, date.day, tzinfo=clock.now().tzinfo)
