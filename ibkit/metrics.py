@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY: Final = CollectorRegistry()
 
@@ -35,4 +35,14 @@ HEARTBEAT: Final = Histogram(
     "From asking the gateway for the time to its answer",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
     registry=REGISTRY,
+)
+
+QUEUED_EVENTS: Final = Gauge(
+    "ibkit_events_waiting", "Payloads that wait for users' handlers", registry=REGISTRY
+)
+DROPPED_EVENTS: Final = Counter(
+    "ibkit_events_dropped", "Payloads lost to slow handlers", ["topic"], registry=REGISTRY
+)
+HANDLERS_FAILED: Final = Counter(
+    "ibkit_handlers_failed", "How often a user's handler raised", ["topic"], registry=REGISTRY
 )
