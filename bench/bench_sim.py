@@ -2,7 +2,7 @@
 
     python bench/bench_sim.py [--seconds 5] [--ticks 200000] [--orders 500] [--clients 10]
 
-Small by default (half a minute); the issue's figures are ``--ticks 10000000 --orders 100000``.
+Small by default (half a minute); ``--full`` streams ten million ticks and places 100,000 orders.
 The gateway runs in a process of its own, on a clock that runs fast so that prices move often
 enough; clients are raw sockets that only count frames, and one unmodified ib_async. Delay is the
 time between the round trip of a request through the same socket as the ticks and that of an idle
@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from ibkit.sim.wire import REQUESTS, Deframer, pack
 
 OPEN_HOURS = 1793376030.0  # a Friday noon in New York
 SPEED = 400.0
+STARTS = 5
+FULL = {"ticks": 10_000_000, "orders": 100_000}
 LINES = 240  # several on one contract: a fast clock moves each line a hundred times a second
 STREAMED = {b"1", b"2", b"45", b"46"}
 
@@ -144,7 +147,10 @@ class Raw:
         return time.perf_counter() - begin
 
 
-def instruments() -> list[int]:
+Line = tuple[int, str]  # conId and exchange
+
+
+def instruments() -> list[Line]:
     """Return the contracts that trade at the chosen time, most liquid kinds first."""
     from ibkit.sim.universe import Universe
 
@@ -152,19 +158,19 @@ def instruments() -> list[int]:
     known = [one for one in Universe.load().instruments if one.sec_type in kinds]
     known = [one for one in known if one.currency == "USD"]
     known.sort(key=lambda one: kinds[one.sec_type])
-    ids = [one.con_id for one in known]
-    return (ids * (LINES // len(ids) + 1))[:LINES]
+    lines = [(one.con_id, one.exchange) for one in known]
+    return (lines * (LINES // len(lines) + 1))[:LINES]
 
 
-def subscribe(client: Raw, con_ids: list[int]) -> None:
-    for number, con_id in enumerate(con_ids):
-        client.send(1, 11, 1000 + number, con_id, *[""] * 6, "SMART", *[""] * 4, 0, "", 0, 0, "")
+def subscribe(client: Raw, lines: list[Line]) -> None:
+    for number, (con_id, exchange) in enumerate(lines):
+        client.send(1, 11, 1000 + number, con_id, *[""] * 6, exchange, *[""] * 4, 0, "", 0, 0, "")
 
 
-def raw_client(port: int, client_id: int, con_ids: list[int], seconds: float, pipe: Any) -> None:
+def raw_client(port: int, client_id: int, lines: list[Line], seconds: float, pipe: Any) -> None:
     """Stream for a while in a process of its own; report ticks a second and the delays."""
     client = Raw(port, client_id)
-    subscribe(client, con_ids)
+    subscribe(client, lines)
     client.round_trip()
     pipe.send("warm")
     pipe.recv()
@@ -178,12 +184,12 @@ def raw_client(port: int, client_id: int, con_ids: list[int], seconds: float, pi
 def stream_raw(count: int, seconds: float) -> None:
     """Stream to `count` raw clients at once."""
     context = multiprocessing.get_context("spawn")
-    con_ids = instruments()
+    lines = instruments()
     with House() as house:
         workers = []
         for client_id in range(1, count + 1):
             mine, other = context.Pipe()
-            arguments = (house.ready.port, client_id, con_ids, seconds, other)
+            arguments = (house.ready.port, client_id, lines, seconds, other)
             worker = context.Process(target=raw_client, args=arguments, daemon=True)
             worker.start()
             workers.append((worker, mine))
@@ -221,8 +227,8 @@ def stream_ib_async(seconds: float) -> None:
             read(fields)
 
         ib.client.decoder.interpret = interpret
-        for number, con_id in enumerate(instruments()):
-            contract = ib_async.Contract(conId=con_id, exchange="SMART", secId=str(number))
+        for number, (con_id, exchange) in enumerate(instruments()):
+            contract = ib_async.Contract(conId=con_id, exchange=exchange, secId=str(number))
             ib.reqMktData(contract)
         ib.sleep(LINES / 40 + 1)  # it sends 45 messages a second
         counted[0], begin = 0, time.perf_counter()
@@ -246,11 +252,11 @@ def bars() -> None:
         client = Raw(house.ready.port, 1)
         for name in ("cold", "warm"):
             served, begin = 0, time.perf_counter()
-            for number, con_id in enumerate(instruments()[:20]):
-                contract = [con_id, *[""] * 6, "SMART", *[""] * 4]
+            for number, (con_id, exchange) in enumerate(instruments()[:20]):
+                contract = [con_id, *[""] * 6, exchange, *[""] * 4]
                 client.send(20, number, *contract, 0, "", "1 min", "1 M", 1, "TRADES", 2, 0, "")
                 answer = client.until(lambda payload: payload.startswith(b"17\0"))
-                served += int(answer.split(b"\0")[4])
+                served += int(answer.split(b"\0", 5)[4])
             rate = served / (time.perf_counter() - begin)
             report(f"bars, 1 min, {name}", f"{rate:,.0f} bars/s ({served:,} bars)")
 
@@ -289,6 +295,7 @@ def memory(ticks: int) -> None:
     """Stream so many ticks and see what is left of them."""
     with House() as house:
         client = Raw(house.ready.port, 1)
+        begun = house.use()[1]
         subscribe(client, instruments())
         while client.ticks < ticks // 10:
             client.pump(client.socket.recv(1 << 20))
@@ -299,29 +306,41 @@ def memory(ticks: int) -> None:
         _, late, peak = house.use()
     report(
         f"memory, {ticks:,} ticks",
-        f"{early:.0f} MB after a tenth, {late:.0f} MB after all, peak {peak:.0f} MB "
+        f"{begun:.0f} MB before, {early:.0f} after a tenth, {late:.0f} after all, peak {peak:.0f} "
         f"({rate:,.0f} ticks/s)",
     )
 
 
 def start() -> None:
-    """Start the gateway as a process and wait until its port is open, three times."""
-    took = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ibkit.sim", "serve", "--port", "0"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "listens" in line:
-                break
-        took.append(time.perf_counter() - begin)
-        process.terminate()
-        process.wait()
-    report("start", f"{min(took) * 1e3:.0f} ms until the port is open (limit: imports)")
+    """Start the gateway as a process, until its port is open and until it has greeted a client.
+
+    Python's compiled files are there, as after any installation; the first start writes them.
+    """
+    opened, greeted = [], []
+    with tempfile.TemporaryDirectory() as compiled:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for _ in range(STARTS + 1):
+            begin = time.perf_counter()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ibkit.sim", "serve", "--port", "0"],
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            assert process.stderr is not None
+            port = next(line for line in process.stderr if "listens" in line).rsplit(":", 1)[1]
+            opened.append(time.perf_counter() - begin)
+            Raw(int(port), 1).socket.close()
+            greeted.append(time.perf_counter() - begin)
+            process.terminate()
+            process.wait()
+    report(
+        "start",
+        f"{min(opened[1:]) * 1e3:.0f} ms until the port is open, {min(greeted[1:]) * 1e3:.0f} "
+        f"until a client is greeted; {opened[0] * 1e3:.0f} when nothing is compiled "
+        "(limit: imports, numpy first)",
+    )
 
 
 def report(name: str, text: str) -> None:
@@ -335,8 +354,11 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=200_000)
     parser.add_argument("--orders", type=int, default=500)
     parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--full", action="store_true", help=f"as much as the issue asks: {FULL}")
     parser.add_argument("--only", default="", help="one of: start stream ib bars orders memory")
     options = parser.parse_args()
+    if options.full:
+        vars(options).update(FULL)
     parts = {
         "start": start,
         "stream": lambda: (

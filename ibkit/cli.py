@@ -50,9 +50,19 @@ data = "data"
 #
 # [profiles.live]
 # port = 4001          # IB Gateway; TWS listens on 7496
+#
+# [profiles.staging]   # one of your own, for connect("staging")
+# inherits = "paper"
+# port = 4102
+#
+# [store]
+# audit = "writes"     # or "all": who read or wrote what, in meta/audit of each store
+# encrypted = ["fills"]  # never written plain; ibkit store encrypt fills makes the key
+# secrets = "secrets"  # a folder of keys, mode 0700; else the environment and the keyring
+# role = "reader"      # of everybody who works in this workspace
 """
 
-Profile = Annotated[str, typer.Option("--profile", help="sim, paper or live.")]
+Profile = Annotated[str, typer.Option("--profile", help="sim, paper, live, or your own.")]
 
 
 def main() -> None:
@@ -137,8 +147,6 @@ KEPT: Final = "Everything fetched until now is in the store; the same command go
 @app.command()
 def status(profile: Profile = "sim") -> None:
     """Say what is connected, stored and running."""
-    from ibkit.store import Store
-
     settings = _settings()
     known, root = settings.profile(profile), settings.root(profile)
     print(f"workspace  {settings.workspace}")
@@ -146,8 +154,21 @@ def status(profile: Profile = "sim") -> None:
     if known.kind == "sim":
         address = _running(root)
         print(f"gateway    {_address(address) if address else 'not running; connect() starts it'}")
-    table = Store(root).coverage()
-    print(f"store      {root}: {len(table)} series, {table['rows'].sum():,} rows")
+    opened = cli_store.open_profile(profile, "reader")
+    table = opened.coverage()
+    print(f"store      {opened.root}: {len(table)} series, {table['rows'].sum():,} rows")
+
+
+@app.command()
+def doctor(
+    profile: Annotated[str, typer.Option("--profile", help="Whose gateway to look at.")] = "sim",
+    offline: Annotated[bool, typer.Option(help="Leave the gateway out.")] = False,  # noqa: FBT002 - typer's way to a flag
+) -> None:
+    """Check everything from Python to the gateway, and say how to mend what is wrong."""
+    from ibkit import doctor as room
+
+    if room.report(room.examine(profile, offline=offline), lambda line: print(line, flush=True)):
+        raise typer.Exit(1)
 
 
 # --- the simulated gateway -----------------------------------------------------------------------
@@ -176,9 +197,27 @@ def sim_status() -> None:
 
 
 @app.command()
+def explain(code: Annotated[int, typer.Argument(help="IB's number: 10197")]) -> None:
+    """Say what a message code of IB means, why it comes and what helps."""
+    from ibkit import codes
+
+    found = codes.meanings(code)
+    if not found:
+        near = ", ".join(map(str, codes.nearest(code)))
+        sys.stderr.write(f"IB {code} is not in the table. Near it: {near or 'nothing'}.\n")
+        raise typer.Exit(1)
+    for meaning in found:
+        when = f" ({meaning.words!r} in its text)" if meaning.words else ""
+        print(f"IB {code}{when}: {meaning.kind}\n  why   {meaning.cause}")
+        print(f"  help  {meaning.fix or 'nothing needs to be done'}")
+
+
+@app.command()
 def demo(
     days: Annotated[int, typer.Option(min=2, help="Trading sessions to fetch.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the simulated market; a workspace keeps its first one.")
+    ] = None,
 ) -> None:
     """Do the main job end to end without a network: gateway, backfill, report."""
     from ibkit import clock
@@ -188,12 +227,12 @@ def demo(
     with _interruptible(KEPT):
         mine = _running(root) is None
         address = launch.start_or_join(root, seed=seed)
-        how = f"seed {seed}" if mine else "joined: it keeps its own seed"
+        how = f"seed {launch.seed_of(root)}" if mine else "joined"
         print(f"SIMULATED gateway: {_address(address)}, {how}", flush=True)
         try:
-            before = _rows(root)
+            before = _rows("sim")
             _demo_run("backfill", days, report=False)
-            fetched = _rows(root) - before
+            fetched = _rows("sim") - before
             done = _demo_run("daily_report", days, report=True)
         finally:
             if mine:
@@ -218,10 +257,8 @@ def _say_fetched(rows: int, root: Path) -> None:
         print(f"Nothing was missing in {root}; no bars were fetched.")
 
 
-def _rows(root: Path) -> int:
-    from ibkit.store import Store
-
-    return int(Store(root).coverage()["rows"].sum())
+def _rows(profile: str) -> int:
+    return int(cli_store.open_profile(profile, "reader").coverage()["rows"].sum())
 
 
 # --- small things --------------------------------------------------------------------------------

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What is stored, and whether it is whole.", no_args_is_help=True)
 
 INTERRUPTED: Final = 130
+HISTORY: Final = (
+    *("at", "operation", "what_to_show", "use_rth", "rows_in", "rows_added", "rows_changed"),
+    *("rows_removed", "first", "last", "source", "who"),
+)
+AUDIT: Final = ("at", "user", "host", "pid", "role", "what", "operation", "dataset", "instrument")
+AGAIN: Final = "What was done stays; the same command again goes on from there."
 Profile = Annotated[str, typer.Option("--profile", help="sim, paper or live.")]
 Dataset = Annotated[str | None, typer.Argument(help="bars_1min, trades, …; all if not said.")]
+Key = Annotated[str | None, typer.Option(help="The name of a key of your own; else one is made.")]
 Known = Annotated[str, typer.Argument(help="bars_1min, trades, …")]
 
 
@@ -50,23 +57,88 @@ def open_profile(profile: str, role: Role | None = None) -> Store:
 
 def print_table(table: pd.DataFrame, otherwise: str) -> None:
     """Print a frame as a table as wide as it needs; say `otherwise` if it has no rows."""
-    print(table.to_string(index=False) if len(table) else otherwise)
+    if not len(table):
+        print(otherwise)
+        return
+    columns = [_cells(table[name], str(name)) for name in table]
+    for row in zip(*columns, strict=True):
+        print("  ".join(row).rstrip())
+
+
+def _cells(column: pd.Series[Any], name: str) -> list[str]:
+    """Return a column's head and cells, all of one width."""
+    cells = [name, *(_text(value, name) for value in column)]
+    width = max(map(len, cells))
+    number = column.dtype.kind in "iuf"
+    return [cell.rjust(width) if number else cell.ljust(width) for cell in cells]
+
+
+def _text(value: Any, name: str) -> str:
+    """Return a value as people read it: times to the second in UTC, numbers in thousands."""
+    import pandas as pd
+
+    if value is None or value is pd.NaT or value != value:  # noqa: PLR0124 - NaN
+        return ""
+    if isinstance(value, pd.Timestamp):
+        return f"{value.tz_convert('UTC') if value.tz else value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bool) or name.endswith("id") or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def nothing(opened: Store) -> str:
+    """Return what to say of a store that has no rows."""
+    return f"nothing is stored in {opened.root} yet; ibkit backfill fetches bars"
 
 
 @app.command("ls")
-def ls(profile: Profile = "sim") -> None:
+def ls(dataset: Dataset = None, profile: Profile = "sim") -> None:
     """List datasets and their instruments."""
     opened = open_profile(profile, "reader")
-    for dataset in opened.datasets():
-        for instrument in opened.instruments(dataset):
-            print(f"{dataset}  {instrument}")
+    names = opened.datasets() if dataset is None else [dataset]
+    found = [(name, instrument) for name in names for instrument in opened.instruments(name)]
+    for name, instrument in found:
+        print(f"{name}  {instrument}")
+    if not found:
+        print(nothing(opened))
 
 
 @app.command("coverage")
 def coverage(dataset: Dataset = None, profile: Profile = "sim") -> None:
     """Show one line a series: first, last, rows, size."""
-    table = open_profile(profile, "reader").coverage(dataset)
-    print_table(table.drop(columns="spans"), "nothing is stored yet; ibkit backfill fetches bars")
+    opened = open_profile(profile, "reader")
+    print_table(opened.coverage(dataset).drop(columns="spans"), nothing(opened))
+
+
+@app.command("history")
+def history(
+    dataset: Known,
+    instrument: Annotated[str, typer.Argument(help="AAPL, FUT:ES, a name that ls lists.")],
+    profile: Profile = "sim",
+    last: Annotated[int, typer.Option(help="The newest so many; 0: all.", min=0)] = 20,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Checksums and versions too.")] = False,
+) -> None:
+    """Show who wrote what and when: one line a commit, the newest last."""
+    table = open_profile(profile, "reader").history(dataset, instrument)
+    columns = [name for name in table if full or name in HISTORY]
+    print_table(table[columns].tail(last or len(table)), f"{dataset} {instrument} has no commits")
+
+
+@app.command("audit-log")
+def audit_log(
+    profile: Profile = "sim",
+    last: Annotated[int, typer.Option(help="The newest so many; 0: all.", min=0)] = 50,
+) -> None:
+    """Show who read or wrote what, where audit= is set in [store] of ibkit.toml."""
+    import pandas as pd
+
+    table = open_profile(profile, "reader").audit_log()
+    if len(table):
+        table["at"] = pd.to_datetime(table["at"], utc=True, format="ISO8601")
+    columns = [name for name in AUDIT if name in table]
+    text = 'nothing was told; [store] with audit = "writes" or "all" in ibkit.toml tells it'
+    print_table(table[columns].tail(last or len(table)), text)
 
 
 @app.command("verify")
@@ -121,8 +193,8 @@ def check(profile: Profile = "sim") -> None:
 @app.command("quality")
 def quality(dataset: Dataset = None, profile: Profile = "sim") -> None:
     """Show gaps, stale tails, outliers and contradictions, one line a series."""
-    table = open_profile(profile, "reader").quality(dataset)
-    print_table(table.drop(columns=["first"]), "nothing is stored yet")
+    opened = open_profile(profile, "reader")
+    print_table(opened.quality(dataset).drop(columns=["first"]), nothing(opened))
 
 
 @app.command("prune")
@@ -199,16 +271,14 @@ def import_(  # noqa: PLR0913, PLR0917 - as above
     ] = False,
 ) -> None:
     """Import bars from a file."""
-    named = [text.partition("=") for text in column or []]
-    if not all(equals for _, equals, _ in named):
-        raise typer.BadParameter("a column is named as theirs=ours", param_hint="--column")
+    columns = column_map(column)
     opened = open_profile(profile)
-    with usage():
+    with usage(), interruptible():
         commit = opened.import_bars(
             instrument,
             bar_size,
             file,
-            columns={theirs: ours for theirs, _, ours in named} or None,
+            columns=columns,
             zone=zone,
             label=label,
             volume_unit=volume_unit,
@@ -221,20 +291,69 @@ def import_(  # noqa: PLR0913, PLR0917 - as above
     aside = f", {commit.rows_set_aside:,} set aside" if commit.rows_set_aside else ""
     print(
         f"{commit.dataset} {commit.instrument}: {commit.rows_in:,} rows read, "
-        f"{commit.rows_added:,} new, {commit.rows_changed:,} changed{aside}"
+        f"{commit.rows_added:,} new, {commit.rows_changed:,} changed{aside}; in {opened.root}"
     )
 
 
+@app.command("import-rows")
+def import_rows(
+    dataset: Known,
+    file: Annotated[
+        Path, typer.Argument(help="CSV, Parquet or Arrow.", exists=True, dir_okay=False)
+    ],
+    instrument: Annotated[
+        str | None, typer.Option("-i", "--instrument", help="AAPL; else a column says it.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where the data come from.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Of times without one: UTC.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("-c", "--column", help="theirs=ours: Symbol=instrument.")
+    ] = None,
+    profile: Profile = "paper",
+    *,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing all.")
+    ] = False,
+) -> None:
+    """Import rows of any dataset and many instruments, such as a file that export wrote."""
+    columns = column_map(column)
+    opened = open_profile(profile)
+    with usage(), interruptible():
+        done = opened.import_rows(
+            dataset,
+            file,
+            instrument,
+            columns=columns,
+            zone=zone,
+            source=source,
+            on_error="quarantine" if quarantine else "raise",
+            progress=True,
+        )
+    print_table(done, "")
+
+
+def column_map(texts: list[str] | None) -> dict[str, str] | None:
+    """Return ``theirs=ours`` as a map; None if nothing is named."""
+    named = [text.partition("=") for text in texts or []]
+    if not all(theirs and ours for theirs, _, ours in named):
+        raise typer.BadParameter("a column is named as theirs=ours", param_hint="--column")
+    return {theirs: ours for theirs, _, ours in named} or None
+
+
 @app.command("encrypt")
-def encrypt(dataset: Known, profile: Profile = "paper") -> None:
+def encrypt(dataset: Known, key: Key = None, profile: Profile = "paper") -> None:
     """Encrypt a dataset at rest; its key goes to the folder of secrets or the keyring."""
-    _say_key(open_profile(profile).encrypt(dataset), dataset)
+    opened = open_profile(profile)
+    with usage(), interruptible():
+        _say_key(opened.encrypt(dataset, key=key, progress=True), dataset)
 
 
 @app.command("rotate-key")
-def rotate_key(dataset: Known, profile: Profile = "paper") -> None:
+def rotate_key(dataset: Known, key: Key = None, profile: Profile = "paper") -> None:
     """Encrypt a dataset with a new key; the old one may be thrown away then."""
-    _say_key(open_profile(profile).rotate_key(dataset), dataset)
+    opened = open_profile(profile)
+    with usage(), interruptible():
+        _say_key(opened.rotate_key(dataset, key=key, progress=True), dataset)
 
 
 def _say_key(done: pd.DataFrame, dataset: str) -> None:
@@ -263,6 +382,16 @@ def usage() -> Iterator[None]:
         raise
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with code 130, and say how to go on, when Ctrl-C is pressed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nInterrupted. {AGAIN}\n")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def instant(text: str | None, hint: str) -> datetime | None:

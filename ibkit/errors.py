@@ -1,4 +1,4 @@
-"""One tree of errors, and one table that turns IB's codes into them.
+"""One tree of errors; IB's codes become one of them by the table of `ibkit.codes`.
 
 Every error that a user can meet is an `IbkitError`; each also *is* the builtin that it
 resembles, keeps its facts as attributes, and makes its text from them: what happened, why,
@@ -7,7 +7,10 @@ what to do. IB's code and words stay as IB sent them.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
+
+from ibkit import codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +47,10 @@ class UnknownProfileError(SettingsError, LookupError):
         self.name, self.known = name, tuple(known)
 
     def __str__(self) -> str:
+        near = get_close_matches(self.name, self.known, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
         return (
-            f"There is no profile {self.name!r}; the profiles are {', '.join(self.known)}.\n"
+            f"There is no profile {self.name!r}; the profiles are {', '.join(self.known)}.{meant}\n"
             "Hint: connect() without a name uses the simulated gateway, connect('paper') TWS or "
             "IB Gateway with a paper login."
         )
@@ -205,13 +210,21 @@ class RequestTimeoutError(IbkitError, TimeoutError):
 
 
 class RequestRefusedError(IbkitError):
-    """IB answered a request with an error: `code`, `reason`, `contract`."""
+    """IB answered a request with an error: `code`, `reason`, `contract`.
+
+    `kind` and `cause` say in our words what `ibkit.codes` knows of it; empty for an unknown code.
+    """
 
     hint = ""
 
     def __init__(self, code: int, reason: str, contract: Contract | None = None) -> None:
         super().__init__(code, reason, contract)
         self.code, self.reason, self.contract = code, reason, contract
+        known = codes.find(code, reason)
+        self.kind: str = known.kind if known else ""
+        self.cause = known.cause if known else ""
+        if known and known.fix:
+            self.hint = known.fix
 
     def __str__(self) -> str:
         about = f" for {describe(self.contract)}" if self.contract else ""
@@ -235,6 +248,10 @@ class PacingError(RequestRefusedError):
     """Too many requests too fast, by IB's rules."""
 
     hint = "wait; historical requests for bars of 30 secs or less are limited to 60 in 10 minutes."
+
+
+class LimitError(RequestRefusedError):
+    """As many subscriptions as IB allows are open already."""
 
 
 class NoPermissionError(RequestRefusedError, PermissionError):
@@ -555,24 +572,16 @@ class NotebookFailedError(NotebookError, RuntimeError):
 
 # --- IB's codes ---------------------------------------------------------------------------------
 
-# IB's code, and the words that split a code with several meanings; the first match wins.
-# Codes and wording: https://interactivebrokers.github.io/tws-api/message_codes.html
-RULES: Final[tuple[tuple[int, str, type[RequestRefusedError]], ...]] = (
-    (162, "pacing violation", PacingError),
-    (162, "no data", NoDataError),
-    (162, "query cancelled", RequestCancelledError),
-    (162, "permission", NoPermissionError),
-    (100, "", PacingError),
-    (200, "", UnknownContractError),
-    (354, "", NoPermissionError),
-    (420, "", NoPermissionError),
-    (10089, "", NoPermissionError),
-    (10090, "", NoPermissionError),
-    (10168, "", NoPermissionError),
-    (10186, "", NoPermissionError),
-    (10197, "", NoPermissionError),
-    (201, "", OrderRefusedError),
-)
+# the class of a kind of message; what is not here is a plain `RequestRefusedError`
+CLASSES: Final[dict[codes.Kind, type[RequestRefusedError]]] = {
+    "pacing": PacingError,
+    "limit": LimitError,
+    "permission": NoPermissionError,
+    "unknown contract": UnknownContractError,
+    "no data": NoDataError,
+    "cancelled": RequestCancelledError,
+    "order refused": OrderRefusedError,
+}
 
 
 def refused(code: int, reason: str, contract: Contract | None = None) -> RequestRefusedError:
@@ -581,10 +590,9 @@ def refused(code: int, reason: str, contract: Contract | None = None) -> Request
     >>> refused(200, "No security definition has been found for the request").__class__.__name__
     'UnknownContractError'
     """
-    for known, words, kind in RULES:
-        if code == known and words in reason.lower():
-            return kind(code, reason, contract)
-    return RequestRefusedError(code, reason, contract)
+    known = codes.find(code, reason)
+    kind = CLASSES.get(known.kind, RequestRefusedError) if known else RequestRefusedError
+    return kind(code, reason, contract)
 
 
 def describe(contract: Contract) -> str:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 from ibkit import display
 from ibkit.connection import Link, LoopThread
 from ibkit.connection.away import Away
-from ibkit.connection.health import Status
+from ibkit.connection.health import Status, notices_frame
+from ibkit.connection.kernel import KernelLoop, warn_of_lost_cells
 from ibkit.connection.proxy import IBProxy
 from ibkit.errors import ClientIdInUseError, SettingsError
 from ibkit.log import redact
@@ -63,7 +64,7 @@ def connect(
     trading: bool | None = None,
     timeout_s: float | None = None,
     root: Path | str | None = None,
-    loop: Literal["thread"] = "thread",
+    loop: Literal["thread", "kernel"] = "thread",
 ) -> Kit:
     """Connect to a gateway: the simulated one, or TWS or IB Gateway with a paper or live login.
 
@@ -76,8 +77,9 @@ def connect(
         joins what listens there and starts nothing.
     root : Path or str, optional
         Folder of the store, instead of ``<data>/<profile>``.
-    loop : {"thread"}
-        Where the connection lives: in a thread of its own.
+    loop : {"thread", "kernel"}
+        Where the connection lives: in a thread of its own, or on the notebook kernel's loop, where
+        nothing arrives while a cell is busy; see `docs/connection.md`.
 
     Returns
     -------
@@ -102,10 +104,11 @@ def connect(
     overrides = {"host": host, "port": port, "client_id": client_id, "account": account}
     chosen = settings.profile(profile, **overrides, trading=trading, timeout_s=timeout_s)
     _check(chosen, account=account, loop=loop)
+    warn_of_lost_cells()
     folder = Path(root).expanduser().absolute() if root else settings.root(profile)
     chosen = _located(chosen, folder, given=bool(port))
     _check_free(chosen)
-    thread = LoopThread()
+    thread = KernelLoop() if loop == "kernel" else LoopThread()
     link = Link(chosen, thread, away=Away(folder / "journal" / f"away-{chosen.client_id}.jsonl"))
     if chosen.kind == "sim" and not port:
         link.locate = partial(_found, chosen, folder)
@@ -251,6 +254,14 @@ class Kit:
 
         return backfill(self.history, symbols, bar_size, start, end, **options)
 
+    @property
+    def notices(self) -> pd.DataFrame:
+        """What IB told this connection: each problem once, with a count, the newest first.
+
+        Columns: ``code kind count first last text cause fix``; see `ibkit.codes`.
+        """
+        return notices_frame(self._loop.call(self.link.health.notices.copy))
+
     def while_away(self, since: datetime | None = None) -> pd.DataFrame:
         """Return what happened while the connection was not ready, and what was done about it.
 
@@ -371,8 +382,8 @@ def _check(profile: Profile, *, account: str | None, loop: str) -> None:
     problems = []
     if profile.kind == "live" and profile.trading and not account:
         problems.append("account: orders on a live login need account= typed in full, in the call")
-    if loop != "thread":
-        problems.append(f"loop: {loop!r} is not there; the connection lives in a 'thread'")
+    if loop not in {"thread", "kernel"}:
+        problems.append(f"loop: {loop!r} is not there; it is 'thread' or 'kernel'")
     if problems:
         raise SettingsError(problems, "connect()")
 

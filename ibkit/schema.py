@@ -15,7 +15,7 @@ from ibkit.errors import IbkitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WhatToShow = Literal["TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST"]
+WhatToShow = Literal["TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST", "AGGTRADES"]
 Grain = Literal["date", "month", "year", "all"]
 
 

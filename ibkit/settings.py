@@ -91,6 +91,9 @@ class Profile(BaseModel):
         Further ``host:port`` to try, in order of preference, when the first does not answer.
     heartbeat_s, heartbeat_timeout_s : float
         How often the gateway is asked for a sign of life; how long that may take.
+    stale_s : float
+        How long quotes may be silent before they are asked for again; then twice as long, up to an
+        hour.
     retry_cap_s : float
         The longest pause between two attempts to reconnect.
     reset_window : str
@@ -113,6 +116,7 @@ class Profile(BaseModel):
     fallbacks: tuple[EndpointText, ...] = ()
     heartbeat_s: float = Field(default=15.0, gt=0, le=3600)
     heartbeat_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    stale_s: float = Field(default=60.0, gt=0, le=86_400)
     retry_cap_s: float = Field(default=30.0, gt=0, le=3600)
     reset_window: WindowText = "23:45-01:45 America/New_York"
     alert: tuple[str, ...] = ()
@@ -145,6 +149,7 @@ class ProfileTable(BaseModel):
     fallbacks: Annotated[tuple[EndpointText, ...] | None, BeforeValidator(_as_list)] = None
     heartbeat_s: float | None = Field(default=None, gt=0, le=3600)
     heartbeat_timeout_s: float | None = Field(default=None, gt=0, le=600)
+    stale_s: float | None = Field(default=None, gt=0, le=86_400)
     retry_cap_s: float | None = Field(default=None, gt=0, le=3600)
     reset_window: WindowText | None = None
     alert: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = None

@@ -206,7 +206,11 @@ def misspelt(fields: Iterable[str], variables: Iterable[str] | None = None) -> l
         if not variable.upper().startswith(PREFIX):
             continue
         name = variable[len(PREFIX) :].lower().partition(BETWEEN)[0]
-        if name not in known and (near := get_close_matches(name, known, 1, 0.75)):
+        if name in known:
+            continue
+        if split := [field for field in known if name.startswith(f"{field}_")]:
+            found.append(f"{variable}: two underscores stand between {split[0]} and what is in it")
+        elif near := get_close_matches(name, known, 1, 0.75):
             found.append(f"{variable}: there is no setting {name}; did you mean {near[0]}?")
     return found
 

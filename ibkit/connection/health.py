@@ -11,10 +11,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from ibkit import clock, codes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
+
+    import pandas as pd
 
     from ibkit.settings import Kind
 
@@ -36,6 +40,18 @@ RESTORED: Final = frozenset({1101, 1102})
 # the farm's name follows the sentence: "…is OK:usfarm", "…upon demand.usfarm"
 FARM_NAME: Final = re.compile(r"[:.]\s*(\w+)\s*$")
 NOTICES_KEPT: Final = 200
+# ids and counts in a text do not make it another problem
+NUMBER: Final = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One problem that IB told of: its newest words, how often, and when first and last."""
+
+    text: str
+    count: int
+    first: datetime
+    last: datetime
 
 
 class Health:
@@ -44,7 +60,7 @@ class Health:
     def __init__(self) -> None:
         self.farms: dict[str, FarmState] = {}
         self.online = True
-        self.notices: OrderedDict[tuple[int, str], int] = OrderedDict()
+        self.notices: OrderedDict[tuple[int, str], Told] = OrderedDict()
 
     def note(self, code: int, text: str) -> None:
         """Take in one message of IB that is about the connection."""
@@ -54,12 +70,40 @@ class Health:
             self.online = False
         elif code in RESTORED:
             self.online = True
-        self._count(code, text)
 
-    def _count(self, code: int, text: str) -> None:
-        self.notices[code, text] = self.notices.pop((code, text), 0) + 1
+    def count(self, code: int, text: str) -> None:
+        """Keep a message of IB: the same one again, up to its numbers, is the same problem."""
+        key = (code, NUMBER.sub("#", text))
+        now = clock.now()
+        known = self.notices.pop(key, None)
+        first = known.first if known else now
+        self.notices[key] = Told(text, known.count + 1 if known else 1, first, now)
         while len(self.notices) > NOTICES_KEPT:
             self.notices.popitem(last=False)
+
+
+NOTICES: Final = {
+    "code": "int64",
+    "kind": "string",
+    "count": "int64",
+    "first": "datetime64[us, UTC]",
+    "last": "datetime64[us, UTC]",
+    "text": "string",
+    "cause": "string",
+    "fix": "string",
+}
+
+
+def notices_frame(notices: Mapping[tuple[int, str], Told]) -> pd.DataFrame:
+    """Return IB's messages, the newest first, each with what the table of codes knows of it."""
+    import pandas as pd
+
+    rows = []
+    for (code, _), told in reversed(list(notices.items())):
+        known = codes.find(code, told.text)
+        kind, cause, fix = (known.kind, known.cause, known.fix) if known else ("", "", "")
+        rows.append((code, kind, told.count, told.first, told.last, told.text, cause, fix))
+    return pd.DataFrame(rows, columns=list(NOTICES)).astype(NOTICES)
 
 
 @dataclass(frozen=True, slots=True)

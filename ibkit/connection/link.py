@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -20,12 +21,14 @@ from ibkit.connection.events import Events, Notice, StateChanged
 from ibkit.connection.feeds import publish_feeds
 from ibkit.connection.health import FARMS, LOST, RESTORED, FarmState, Health, State
 from ibkit.connection.pacing import MessageGate
+from ibkit.connection.permits import Permits
 from ibkit.connection.requests import Requests
 from ibkit.connection.retries import retrying
 from ibkit.connection.subscriptions import Subscriptions
-from ibkit.connection.supervisor import Supervisor, run_alert
+from ibkit.connection.supervisor import Moment, Supervisor, run_alert
 from ibkit.errors import (
     AccountMismatchError,
+    BudgetSpentError,
     ClientIdInUseError,
     GatewayError,
     GatewaySilentError,
@@ -41,11 +44,13 @@ from ibkit.log import get_logger
 from ibkit.metrics import CONNECTIONS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
     from datetime import datetime
 
     from eventkit import Event
 
+    from ibkit.connection.budget import Ask
+    from ibkit.connection.ledger import Grant, Ledger
     from ibkit.connection.loop import LoopThread
     from ibkit.settings import Endpoint, Profile
 
@@ -76,6 +81,8 @@ TAKEN: Final = (
 
 
 TOO_OLD: Final = "update TWS or IB Gateway; this kit speaks to those from 2020 on."
+# how often to look whether IB has freed our client id
+TAKEN_S: Final = 0.5
 # IB's own windows are 2 s, 15 s and 10 min; after a violation a quarter of a minute is what helps
 PACING_S: Final = 15.0
 # set while a recovery step runs: it may ask although the connection is not ready yet
@@ -101,6 +108,11 @@ class Link:
         event loop leave it out.
     events : Events, optional
         Gets what happens; by default its own.
+    ledger : Ledger, optional
+        The books of IB's limits, closed with the link; without them nothing is counted.
+    client_ids : sequence of int, optional
+        Ids to choose from, instead of the profile's one: the first that nobody holds, and another
+        one when IB says 326.
 
     Attributes
     ----------
@@ -126,6 +138,8 @@ class Link:
         *,
         events: Events | None = None,
         away: Away | None = None,
+        ledger: Ledger | None = None,
+        client_ids: Sequence[int] = (),
     ) -> None:
         self.profile = profile
         self.endpoint: Endpoint = profile.endpoints[0]
@@ -144,6 +158,7 @@ class Link:
         self._client = cast("Any", self.ib.client)  # ib_async is typed in part only
         self._client.MaxRequests = 0
         self.gate = MessageGate(self._client.sendMsg)
+        self.permits = Permits(ledger, client_ids)
         self.subscriptions = Subscriptions(self.ib, self._remember)
         self.before: Facts = {}
         self.supervisor = Supervisor(self, alert=self._alert)
@@ -155,9 +170,10 @@ class Link:
         self._wanted = self._opening = self._taken = self._too_old = False
         self._recoveries: dict[str, tuple[bool, Callable[[], Coroutine[Any, Any, None]]]] = {}
         self._cause = ""
-        self._broken: dict[str, datetime] = {}
-        self._offline: datetime | None = None
+        self._broken: dict[str, Moment] = {}
+        self._offline: Moment | None = None
         self._changed = asyncio.Event()
+        self._bookings: set[asyncio.Task[None]] = set()
         self._listen()
 
     def __repr__(self) -> str:
@@ -217,7 +233,25 @@ class Link:
         self._keeper = asyncio.create_task(self.supervisor.run(), name="ibkit-supervisor")
 
     async def _open_somewhere(self) -> None:
-        """Try each endpoint once; a refusal that another one cannot mend is raised at once."""
+        """Try each endpoint; a refusal that another one cannot mend is raised at once.
+
+        But an id that a crash left behind is waited for: no program of this machine holds it.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.profile.timeout_s
+        while True:
+            try:
+                return await self._open_once()
+            except ClientIdInUseError:
+                if not self._taken or self.permits.may_move or loop.time() >= end:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(TAKEN_S, end - loop.time()))
+            if not self._wanted:
+                raise GatewayError(*self.endpoint, "close() was called before the greeting")
+
+    async def _open_once(self) -> None:
+        """Try each endpoint once."""
         *others, last = await self.endpoints()
         for endpoint in others:
             with contextlib.suppress(GatewayUnreachableError, GatewaySilentError):
@@ -238,6 +272,7 @@ class Link:
         if keeper is not None:
             await asyncio.wait({keeper})
         self.subscriptions.clear()
+        self.permits.close()
 
     async def ready(self, timeout_s: float | None = None) -> None:
         """Wait until everything may be asked.
@@ -264,8 +299,42 @@ class Link:
             return self.profile.endpoints
         return await self.locate()
 
+    async def knock(self, endpoint: Endpoint) -> None:
+        """Raise GatewayUnreachableError unless somebody listens there; nothing is said."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.profile.timeout_s):
+                transport, _ = await loop.create_connection(asyncio.Protocol, *endpoint)
+        except OSError as error:  # a TimeoutError is one
+            raise GatewayUnreachableError(*endpoint, "nothing listens there", LISTENS) from error
+        transport.abort()
+
     async def establish(self, endpoint: Endpoint) -> None:
-        """Open one connection, up to the eve of ready."""
+        """Open one connection, up to the eve of ready; under another client id if it may."""
+        if self.state != "reconnecting":
+            self._become("connecting")
+        try:
+            while not await self._establish_as(endpoint):
+                log.info("the client id is in use, another one is tried", id=self.profile.client_id)
+        finally:
+            self.permits.settle_id()
+
+    async def _establish_as(self, endpoint: Endpoint) -> bool:
+        """Open one connection; False if only the client id stood in the way of it."""
+        found = await self.permits.take_id(self.profile.client_id, endpoint)
+        if not self._wanted:
+            raise GatewayError(*endpoint, "close() was called before the greeting")
+        if found != self.profile.client_id:
+            self.profile = self.profile.model_copy(update={"client_id": found})
+        try:
+            await self._establish(endpoint)
+        except ClientIdInUseError:
+            if not self.permits.refuse_id(found):
+                raise
+            return False
+        return True
+
+    async def _establish(self, endpoint: Endpoint) -> None:
         loop = asyncio.get_running_loop()
         self.endpoint = endpoint
         self._lost, self._gone, self._taken = loop.create_future(), loop.create_future(), False
@@ -273,8 +342,6 @@ class Link:
         self._broken.clear()
         self._offline = None
         self.health.online = True
-        if self.state != "reconnecting":
-            self._become("connecting")
         try:
             await self._greet()
             self._check_accounts()
@@ -302,6 +369,8 @@ class Link:
         """Say that no retry will help."""
         self._become("failed", why)
         self._give_up("failed")
+        self.subscriptions.give_back()
+        self.permits.give_back_id()
 
     def cut(self, why: str) -> None:
         """Give up the socket at once: nobody answers on it."""
@@ -355,6 +424,8 @@ class Link:
         timeout_s: float | None = None,
         degraded: bool = False,
         again: bool = True,
+        ask: Ask | None = None,
+        wait_s: float | None = None,
     ) -> T:
         """Ask the gateway; return its answer or raise a typed error.
 
@@ -376,29 +447,43 @@ class Link:
             Also ask while the gateway has lost IB's servers.
         again : bool
             Whether it may be asked twice; no order comes this way, so everything may.
+        ask : Ask, optional
+            What it costs under IB's limits, see `ibkit.connection.asks.ask_for`. A subscription
+            holds that until it is cancelled.
+        wait_s : float, optional
+            How long to wait until the limits let it go; `timeout_s` counts after that. The
+            default is `timeout_s`; infinity is for ever.
 
         Raises
         ------
         NotConnectedError
             The connection is not ready, or broke.
+        BudgetSpentError
+            IB's limits do not let it go within `wait_s`.
         RequestTimeoutError
             No answer in time; the request was cancelled at the gateway.
         RequestRefusedError
-            IB's own error, as the class that `ibkit.errors.RULES` names.
+            IB's own error, as the class that `ibkit.codes` names.
         """
         patience = self.profile.timeout_s if timeout_s is None else timeout_s
+        grants: list[Grant | None] = []
 
         async def once() -> T:
-            recovering = RECOVERING.get() and self.state == "syncing"
-            usable = self.state == "ready" or recovering or (degraded and self.state == "degraded")
-            if not usable or self._lost is None:
-                raise NotConnectedError(self.state, name)
-            return await self._requests.ask(
-                name, call, lost=self._lost, timeout_s=patience, contract=contract
-            )
+            self._check_usable(name, degraded=degraded)
+            grant = grants.pop() if grants else await self.permits.admit(ask, patience)
+            try:
+                lost = self._check_usable(name, degraded=degraded)
+                return await self._requests.ask(
+                    name, call, lost=lost, timeout_s=patience, contract=contract, grant=grant
+                )
+            finally:
+                self.permits.settle(grant, held=self.subscriptions.holds(grant))
 
         outcome = "answer"
         try:
+            if ask is not None and ask.charges and self.state not in {"closed", "failed"}:
+                wait = patience if wait_s is None else wait_s
+                grants.append(await self.permits.admit(ask, None if wait == math.inf else wait))
             if not again or RECOVERING.get():
                 return await once()
             return await retrying(once, self._mended, within_s=patience)
@@ -406,7 +491,48 @@ class Link:
             outcome = type(error).__name__
             raise
         finally:
+            for grant in grants:
+                self.permits.settle(grant, held=False)
             REQUESTS.labels(name, outcome).inc()
+
+    def subscribe_now(self, call: Callable[[IB], T], ask: Ask) -> T:
+        """Open a stream from a handler on the loop, which cannot wait: it is booked afterwards.
+
+        Raises
+        ------
+        NotConnectedError
+            There is no socket.
+        """
+        before = set(self.subscriptions.numbers)
+        try:
+            value = call(self.ib)
+        except ConnectionError as error:
+            raise NotConnectedError(self.state, ask.what) from error
+        opened = set(self.subscriptions.numbers) - before
+        task = asyncio.ensure_future(self._book_late(ask, opened))
+        self._bookings.add(task)
+        task.add_done_callback(self._bookings.discard)
+        return value
+
+    async def _book_late(self, ask: Ask, opened: Set[int]) -> None:
+        """Book what is open already; if there is no room for it, that is said and not undone."""
+        try:
+            grant = await self.permits.admit(ask, 0)
+        except (BudgetSpentError, NotConnectedError) as error:
+            log.warning("opened from a handler, beyond IB's limits", error=str(error))
+            return
+        if grant is not None:
+            grant.sent()
+            self.subscriptions.hold(opened, grant)
+            self.permits.settle(grant, held=self.subscriptions.holds(grant))
+
+    def _check_usable(self, name: str, *, degraded: bool = False) -> asyncio.Future[str]:
+        """Return the future of this socket's end, or raise if nothing may be asked now."""
+        recovering = RECOVERING.get() and self.state == "syncing"
+        usable = self.state == "ready" or recovering or (degraded and self.state == "degraded")
+        if not usable or self._lost is None:
+            raise NotConnectedError(self.state, name)
+        return self._lost
 
     async def _mended(self, error: BaseException, left_s: float) -> bool:
         """Wait until what stood in the way is over; False if that is not for us to wait for."""
@@ -540,6 +666,8 @@ class Link:
         if code == 326:
             self._taken = True
             self._give_up("client id in use")
+        self.subscriptions.refused(request_id, code)
+        self.health.count(code, text)
         if code in CONNECTION_CODES:
             farms = dict(self.health.farms)
             self.health.note(code, text)
@@ -551,7 +679,7 @@ class Link:
         """Look after the streams of a farm that broke and came back; no other is touched."""
         for farm, state in self.health.farms.items():
             if state == "broken" and before.get(farm) != "broken":
-                self._broken[farm] = clock.now()
+                self._broken[farm] = _now()
             elif state in {"ok", "idle"} and farm in self._broken:
                 since = self._broken.pop(farm)
                 if self._keeper is not None:
@@ -559,7 +687,7 @@ class Link:
 
     def _follow_health(self, code: int, text: str) -> None:
         if not self.health.online and self._offline is None:
-            self._offline = clock.now()
+            self._offline = _now()
         if self.state == "ready" and not self.health.online:
             self._become("degraded", text)
         elif self.health.online and self._offline is not None:
@@ -601,6 +729,7 @@ class Link:
         self._become("closed", why)
         self._give_up("closed")
         await self._hang_up()
+        self.permits.give_back_id()
         if was in {"ready", "degraded"}:
             self.ib.disconnectedEvent.emit()
 
@@ -626,6 +755,10 @@ class Link:
         if before != after:
             log.info("connection", before=before, after=after, reason=reason)
             self.events.publish("state", StateChanged(clock.now(), before, after, reason))
+
+
+def _now() -> Moment:
+    return Moment(clock.now(), asyncio.get_running_loop().time())
 
 
 def _log_failure(event: Event, error: Exception) -> None:

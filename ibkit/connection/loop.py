@@ -21,6 +21,7 @@ from typing import (
     Concatenate,
     Final,
     Generic,
+    NoReturn,
     ParamSpec,
     Protocol,
     Self,
@@ -179,14 +180,17 @@ class LoopThread:
 
     def _post(self, call: _Call[Any]) -> None:
         if os.getpid() != self._pid:
-            raise LoopThreadError(
-                f"This connection belongs to process {self._pid}; a forked child cannot use it.\n"
-                "Hint: connect() again in the child, with a client_id of its own."
-            )
+            self._refuse_fork()
         try:
             call.post()
         except RuntimeError as error:
             raise LoopThreadError("The loop thread is closed; connect() again.") from error
+
+    def _refuse_fork(self) -> NoReturn:
+        raise LoopThreadError(
+            f"This connection belongs to process {self._pid}; a forked child cannot use it.\n"
+            "Hint: connect() again in the child, with a client_id of its own."
+        )
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -1,48 +1,91 @@
 """Keep to IB's limits before the socket, orders first; the limits are a table with sources.
 
-Enforced here so far: messages per second of one connection. The windows and leases of the table
-need one ledger for all processes, which is not here yet.
+Enforced here: messages per second of one connection, in memory. The windows and leases of the
+table bind all processes of a gateway: `budget` plans them, `ledger` keeps them on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ibkit.settings import Pacing
+
+Scope = Literal["all", "request", "contract", "id"]
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `most` of `what` in `window_s` seconds, or open at once if that is 0."""
+    """At most `most` of `what` in `window_s` seconds, or open at once if that is 0.
+
+    Attributes
+    ----------
+    margin_s : float
+        Added to the window: what left us in order may reach IB closer together.
+    each : {"all", "request", "contract", "id"}
+        Whether it counts everything, or each identical request, contract or client id by itself.
+    """
 
     what: str
     most: int
     window_s: float
     source: str
+    margin_s: float = 0.0
+    each: Scope = "all"
+
+    @property
+    def span_s(self) -> float:
+        """How long a request counts here."""
+        return self.window_s + self.margin_s
 
 
 _TWS: Final = "https://interactivebrokers.github.io/tws-api"
 _CAMPUS: Final = "https://www.interactivebrokers.com/campus/ibkr-api-page/twsapi-doc"
+_HISTORY: Final = f"{_TWS}/historical_limitations.html"
 LIMITS: Final = (
     # IB allows lines/2, so 50 for 100 lines; the gateway's clock is not ours, hence 45
     Limit("messages", 45, 1, f"{_CAMPUS}/#pacing-limitations"),
-    Limit("identical historical requests", 1, 15, f"{_TWS}/historical_limitations.html"),
-    Limit("historical requests of one contract", 5, 2, f"{_TWS}/historical_limitations.html"),
-    Limit("historical requests", 60, 600, f"{_TWS}/historical_limitations.html"),
-    Limit("open historical requests", 50, 0, f"{_TWS}/historical_limitations.html"),
+    # these three bind bars of 30 secs or less, ticks and head timestamps; BID_ASK counts double
+    Limit("identical historical requests", 1, 15, _HISTORY, 0.1, "request"),
+    Limit("historical requests of one contract", 5, 2, _HISTORY, 0.25, "contract"),
+    Limit("historical requests", 60, 600, _HISTORY, 1.0),
+    Limit("real-time bars", 60, 600, f"{_TWS}/realtime_bars.html", 1.0),
+    Limit("tick-by-tick of one contract", 1, 15, f"{_CAMPUS}/#tick-by-tick", 0.1, "contract"),
+    Limit("open historical requests", 50, 0, _HISTORY),
     Limit("market data lines", 100, 0, f"{_TWS}/market_data.html"),
     Limit("market depth", 3, 0, f"{_TWS}/market_depth.html"),
     Limit("tick-by-tick", 5, 0, f"{_CAMPUS}/#tick-by-tick-limitations"),
+    Limit("scanners", 10, 0, f"{_TWS}/market_scanners.html"),
+    Limit("account summaries", 2, 0, f"{_TWS}/account_summary.html"),
+    Limit("client id", 1, 0, f"{_TWS}/connection.html", each="id"),
 )
 MESSAGES: Final = LIMITS[0]
+# rule → the name of its number in the `[pacing]` table
+SET_BY: Final = {
+    "historical requests": "small_bars",
+    "open historical requests": "open_history",
+    "market data lines": "lines",
+    "market depth": "depth",
+    "tick-by-tick": "tick_by_tick",
+    "scanners": "scanners",
+}
 # kept free for orders and cancels
 RESERVE: Final = 5
 # placeOrder, cancelOrder, exerciseOptions, reqGlobalCancel, startApi
 URGENT: Final = frozenset({"3", "4", "21", "58", "71"})
+
+
+def limits_for(pacing: Pacing) -> tuple[Limit, ...]:
+    """Return IB's limits with the numbers that the settings give."""
+    return tuple(
+        replace(limit, most=getattr(pacing, SET_BY[limit.what])) if limit.what in SET_BY else limit
+        for limit in LIMITS
+    )
 
 
 class MessageGate:
@@ -67,6 +110,16 @@ class MessageGate:
         """Return how many ordinary messages may go at this moment."""
         self._forget(asyncio.get_running_loop().time())
         return max(0, self._limit.most - RESERVE - len(self._sent) - self.waiting)
+
+    def next_s(self) -> float:
+        """Return in how many seconds one more ordinary message may go; 0 is now."""
+        if self.left():
+            return 0.0
+        most = self._limit.most - RESERVE
+        behind = self.waiting // most * self._limit.window_s
+        now = asyncio.get_running_loop().time()
+        free = self._sent[-most] + self._limit.window_s if len(self._sent) >= most else now
+        return max(0.0, free - now) + behind
 
     async def turn(self) -> None:
         """Wait until one ordinary message may go, and book it: send it with ``booked=True``.

@@ -13,9 +13,10 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from eventkit import Event
-from ib_async import IB
+from ib_async import IB, Contract
 
 from ibkit import clock
+from ibkit.connection.asks import PRICES, ask_for
 from ibkit.connection.values import snapshot
 from ibkit.errors import NotConnectedError, OrderRoadError, OwnedByKitError
 
@@ -48,6 +49,8 @@ STATE: Final = frozenset(
         "trades",
     }
 )
+# what opens a stream: it returns at once, and holds something of IB's limits until it is cancelled
+STREAMS: Final = frozenset(name for name in PRICES if not hasattr(IB, f"{name}Async"))
 PATIENCE_S: Final = 60.0
 
 
@@ -105,11 +108,14 @@ class IBProxy:
         if hasattr(IB, f"{name}Async"):
             ask = functools.partial(self._ask, f"{name}Async")
             return _wrapped(method, functools.partial(self._link.loop.run, ask))
+        if name in STREAMS:
+            return _wrapped(method, functools.partial(self._stream, name))
         return _wrapped(method, functools.partial(self._read, name))
 
     async def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request on the loop thread; ib_async's own time limit becomes ours."""
         method = getattr(self._link.ib, name)
+        ask = ask_for(name, *args, **kwargs)
         patience = self.RequestTimeout or PATIENCE_S
         if "timeout" in inspect.signature(method).parameters:
             bound = inspect.signature(method).bind(*args, **kwargs)
@@ -120,6 +126,27 @@ class IBProxy:
             name.removesuffix("Async"),
             lambda ib: getattr(ib, name)(*args, **kwargs),
             timeout_s=patience,
+            ask=ask,
+        )
+
+    def _stream(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Open a stream when IB's limits let it; on the loop thread nobody can wait for that."""
+        ask = ask_for(name, *args, **kwargs)
+
+        def opening(ib: IB) -> Any:
+            return getattr(ib, name)(*args, **kwargs)
+
+        if self._link.loop.here:
+            return self._link.subscribe_now(opening, ask)
+        found = (one for one in (*args, *kwargs.values()) if isinstance(one, Contract))
+        return self._link.loop.run(
+            self._link.request,
+            name,
+            opening,
+            contract=next(found, None),
+            timeout_s=self.RequestTimeout or PATIENCE_S,
+            degraded=True,
+            ask=ask,
         )
 
     def _read(self, name: str, *args: Any, **kwargs: Any) -> Any:

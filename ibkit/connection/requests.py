@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ib_async import IB, Contract
 
+    from ibkit.connection.ledger import Grant
     from ibkit.connection.pacing import MessageGate
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ REFUSALS: Final = frozenset({321, 329, 434, 492})
 class Scope:
     """What one request did: its futures by ib_async's key, the kinds of its messages."""
 
+    grant: Grant | None = None
     futures: dict[int | str, asyncio.Future[Any]] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     tickets: int = 0
@@ -75,7 +77,7 @@ class Requests:
     gate : MessageGate
         Written to by `ib`.
     note : callable
-        Sees each message on its way out.
+        Sees each message on its way out, with the grant that it goes out under.
     state : callable
         Says in which state the connection is, for error texts.
     """
@@ -84,7 +86,7 @@ class Requests:
         self,
         ib: IB,
         gate: MessageGate,
-        note: Callable[[str], None],
+        note: Callable[[str, Grant | None], None],
         state: Callable[[], str],
     ) -> None:
         self._ib, self._gate, self._note, self._state = ib, gate, note, state
@@ -103,6 +105,7 @@ class Requests:
         lost: asyncio.Future[str],
         timeout_s: float,
         contract: Contract | None = None,
+        grant: Grant | None = None,
     ) -> T:
         """Return the answer to `call`, or raise what stood in its way.
 
@@ -118,6 +121,8 @@ class Requests:
             Seconds to the answer, counted from the moment the request may be sent.
         contract : Contract, optional
             What the request is about, for the error text.
+        grant : Grant, optional
+            The ledger's leave to send it; who asked for that gives it back.
         """
         while True:
             try:
@@ -125,7 +130,7 @@ class Requests:
             except ConnectionError as error:
                 raise NotConnectedError(self._state(), name) from error
             try:
-                return await self._once(name, call, lost, timeout_s, contract)
+                return await self._once(name, call, lost, timeout_s, contract, grant)
             except RunningError as running:
                 before = cast("set[asyncio.Future[Any]]", {running.answer, lost})
                 await asyncio.wait(before, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -139,8 +144,9 @@ class Requests:
         lost: asyncio.Future[str],
         timeout_s: float,
         contract: Contract | None,
+        grant: Grant | None,
     ) -> T:
-        scope = Scope(tickets=1)
+        scope = Scope(grant, tickets=1)
         context = copy_context()
         context.run(SCOPE.set, scope)
         task = asyncio.get_running_loop().create_task(_calling(call, self._ib), context=context)
@@ -216,10 +222,13 @@ class Requests:
     def _send(self, message: str) -> None:
         if not message:  # ib_async's own throttle calls back so; it is off
             return
-        self._note(message)
         scope = SCOPE.get()
+        grant = scope.grant if scope is not None else None
+        self._note(message, grant)
         if scope is not None:
             scope.sent.add(message.partition("\0")[0])
+        if grant is not None:
+            grant.sent()
         self._gate.offer(message, booked=scope is not None and scope.spend())
 
     def _on_error(self, request_id: int, code: int, text: str, _: Contract | None) -> None:

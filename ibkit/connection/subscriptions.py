@@ -9,6 +9,7 @@ Runs on the loop thread only. Not here: when to do so (`supervisor`).
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,9 +20,11 @@ from ibkit import clock
 from ibkit.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from ib_async import IB, Contract
+
+    from ibkit.connection.ledger import Grant
 
 log = get_logger(__name__)
 # message that opens a stream: where its request id stands, and what it is called
@@ -46,6 +49,12 @@ CLOSES: Final = {
     "95": (1, "94"),
     "98": (1, "97"),
 }
+# IB's messages after which a subscription is over, whoever asked for it
+ENDS: Final = frozenset(
+    {101, 162, 200, 300, 309, 316, 321, 322, 354, 366, 420, 10092, 10168, 10189, 10190}
+)
+# from the end of a request for quotes: snapshot, regulatory snapshot, options, empty end
+SNAPSHOTS: Final = slice(-4, -2)
 DATA_TYPE: Final = "59"
 NEWS_ON: Final = "12"
 NEWS_OFF: Final = "13"
@@ -55,6 +64,9 @@ KEEP_UP: Final = -3
 DURATION: Final = 17
 UNITS: Final = {"S": 1, "D": 86_400, "W": 604_800, "M": 2_592_000, "Y": 31_536_000}
 BARS_S: Final = 60.0
+# a new subscription begins with the picture of the moment: that is no sign of life yet
+PICTURE_S: Final = 5.0
+LONGEST_S: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -73,6 +85,8 @@ class Stream:
         In which of ib_async's tables it stands: for a ticker, its kind of ticks.
     contract : Contract or None
         What it is about.
+    grant : Grant or None
+        What it holds of IB's limits, until it is cancelled; a reconnect changes nothing of that.
     """
 
     message: str
@@ -80,6 +94,7 @@ class Stream:
     target: Any
     kind: str
     contract: Contract | None
+    grant: Grant | None = None
 
     @property
     def name(self) -> str:
@@ -94,6 +109,14 @@ class Stream:
             newest = newest[-1] if newest else None
         found = getattr(newest, "time", getattr(newest, "date", None))
         return found if isinstance(found, datetime) else None
+
+
+@dataclass(slots=True)
+class Silence:
+    """When a stream was last asked for, and how long it may be silent after that."""
+
+    asked: float
+    patience_s: float
 
 
 class Subscriptions:
@@ -120,21 +143,36 @@ class Subscriptions:
         self._opened: dict[int, str] = {}
         self._data_type = self._news = ""
         self._kept: list[Stream] = []
+        self._grants: dict[int, Grant] = {}
+        self._snapshots: set[int] = set()
         self.keep = False
+        self._ticked: dict[int, float] = {}
+        self._silence: dict[int, Silence] = {}
+        ib.pendingTickersEvent += self._on_ticks
         self._end_events: Callable[[], None] = self._wrapper.setEventsDone
         self._close: Callable[[], None] = self._wrapper.connectionClosed
         self._wrapper.setEventsDone = self._on_events_done
         self._wrapper.connectionClosed = self._on_closed
+        self._end_request: Callable[..., None] = self._wrapper._endReq  # noqa: SLF001 - it has no other way in
+        self._wrapper._endReq = self._on_request_end  # noqa: SLF001 - as above
 
-    def note(self, message: str) -> None:
-        """Look at a message on its way out: it may begin or end a stream."""
+    def note(self, message: str, grant: Grant | None = None) -> None:
+        """Look at a message on its way out: it may begin or end a stream, and what that holds."""
         kind = message.partition("\0")[0]
         if kind in OPENS:
             if kind == "20" and message.split("\0")[KEEP_UP] != "1":
                 return
-            self._opened[_number(message, OPENS[kind][0])] = message
+            number = _number(message, OPENS[kind][0])
+            if kind == "1" and "1" in message.split("\0")[SNAPSHOTS]:
+                self._snapshots.add(number)
+            else:
+                self._opened[number] = message
+            if grant is not None:
+                self._grants[number] = grant
         elif kind in CLOSES:
-            self._opened.pop(_number(message, CLOSES[kind][0]), None)
+            number = _number(message, CLOSES[kind][0])
+            self._opened.pop(number, None)
+            self._release(number)
         elif kind == DATA_TYPE:
             self._data_type = message
         elif kind == NEWS_ON:
@@ -147,7 +185,64 @@ class Subscriptions:
         found = (self._stream(request_id, message) for request_id, message in self._opened.items())
         streams = [stream for stream in found if stream is not None]
         self._opened = {stream.request_id: stream.message for stream in streams}
+        for number in self._grants.keys() - self._opened.keys() - self._snapshots:
+            self._release(number)
         return streams
+
+    @property
+    def numbers(self) -> Collection[int]:
+        """The request ids of the streams that are open."""
+        return self._opened.keys()
+
+    def hold(self, numbers: Iterable[int], grant: Grant) -> None:
+        """Let open streams hold a grant, as far as they are open still."""
+        for number in numbers:
+            if number in self._opened:
+                self._grants[number] = grant
+
+    def holds(self, grant: Grant | None) -> bool:
+        """Whether a subscription that is open, or waits to be resumed, keeps this grant."""
+        return grant is not None and any(
+            one is grant for one in (*self._grants.values(), *(kept.grant for kept in self._kept))
+        )
+
+    def refused(self, request_id: int, code: int) -> None:
+        """Give back what a subscription held that IB ended with an error."""
+        if code in ENDS:
+            self._release(request_id)
+
+    def release(self, request_id: int | None) -> None:
+        """Give back what a subscription held that nobody will cancel at the gateway."""
+        if request_id is not None:
+            self._opened.pop(request_id, None)
+            self._release(request_id)
+
+    def forget(self, target: Any) -> None:
+        """Drop what waits to be resumed for an object that nobody wants any more."""
+        for stream in [one for one in self._kept if one.target is target]:
+            self._kept.remove(stream)
+            if stream.grant is not None:
+                stream.grant.release()
+
+    def give_back(self) -> None:
+        """Give back all that is held: nothing will be resumed."""
+        kept = (stream.grant for stream in self._kept)
+        for grant in (*self._grants.values(), *kept):
+            if grant is not None:
+                grant.release()
+        self._grants.clear()
+
+    def _release(self, request_id: int) -> None:
+        """Release a grant with the last of the requests that it covers."""
+        self._snapshots.discard(request_id)
+        grant = self._grants.pop(request_id, None)
+        if grant is not None and not any(one is grant for one in self._grants.values()):
+            grant.release()
+
+    def _on_request_end(self, key: Any, *args: Any, **kwargs: Any) -> None:
+        if key in self._snapshots:
+            self._release(key)
+        self._end_request(key, *args, **kwargs)
 
     def kept(self) -> list[Stream]:
         """Return the streams that the last socket took with it and that wait to be resumed."""
@@ -155,6 +250,8 @@ class Subscriptions:
 
     def clear(self) -> None:
         """Forget everything: the connection was closed for good."""
+        self.give_back()
+        self._snapshots.clear()
         self._opened.clear()
         self._kept.clear()
         self._data_type = self._news = ""
@@ -182,13 +279,40 @@ class Subscriptions:
             await asyncio.wait(filling, timeout=BARS_S)
         return again
 
-    def silent(self, since: datetime) -> list[Stream]:
-        """Return the quotes that brought nothing since an instant."""
+    def silent(self, since: float) -> list[Stream]:
+        """Return the quotes that brought nothing since an instant of the loop's clock."""
         quotes = (stream for stream in self.live() if stream.kind == "mktData")
-        return [stream for stream in quotes if stream.last is None or stream.last < since]
+        return [one for one in quotes if self._ticked.get(id(one.target), -math.inf) < since]
+
+    def doubtful(self, patience_s: float) -> list[Stream]:
+        """Return the quotes that have been silent for longer than they are given.
+
+        Each is given `patience_s` at first, and twice as long each time that asking again brought
+        it nothing but the picture of the moment: a market that is closed is not asked for ever.
+        """
+        now = asyncio.get_running_loop().time()
+        quotes = {id(one.target): one for one in self.live() if one.kind == "mktData"}
+        self._silence = {key: self._silence.get(key) or Silence(now, patience_s) for key in quotes}
+        self._ticked = {key: at for key, at in self._ticked.items() if key in quotes}
+        found = []
+        for key, silence in self._silence.items():
+            last = self._ticked.get(key, -math.inf)
+            if last > silence.asked + PICTURE_S:
+                silence.asked, silence.patience_s = last - PICTURE_S, patience_s
+            elif now - silence.asked >= silence.patience_s:
+                silence.asked = now
+                silence.patience_s = min(2 * silence.patience_s, LONGEST_S)
+                found.append(quotes[key])
+        return found
+
+    def _on_ticks(self, tickers: Iterable[Any]) -> None:
+        now = asyncio.get_running_loop().time()
+        for ticker in tickers:
+            self._ticked[id(ticker)] = now
 
     def end(self, stream: Stream) -> None:
-        """Cancel a stream at the gateway, and keep its object."""
+        """Cancel a stream at the gateway, and keep its object, and what it holds."""
+        self._grants.pop(stream.request_id, None)
         number, version = str(stream.request_id), {"1": "2", "10": "1"}
         kind = stream.message.partition("\0")[0]
         closing = next(close for close, (_, opened) in CLOSES.items() if opened == kind)
@@ -204,16 +328,16 @@ class Subscriptions:
         """Return what ib_async feeds from a request; None if it ended the subscription."""
         wrapper = self._wrapper
         contract = wrapper._reqId2Contract.get(request_id)  # noqa: SLF001 - it has no other way in
-        ticker = wrapper.reqId2Ticker.get(request_id)
+        ticker, grant = wrapper.reqId2Ticker.get(request_id), self._grants.get(request_id)
         if ticker is not None:
             for kind, tickers in wrapper.ticker2ReqId.items():
                 if kind != "snapshot" and tickers.get(ticker) == request_id:
-                    return Stream(message, request_id, ticker, str(kind), ticker.contract)
+                    return Stream(message, request_id, ticker, str(kind), ticker.contract, grant)
             return None
         for kind in ("reqId2Subscriber", "reqId2PnL", "reqId2PnlSingle"):
             target = getattr(wrapper, kind).get(request_id)
             if target is not None:
-                return Stream(message, request_id, target, kind, contract)
+                return Stream(message, request_id, target, kind, contract, grant)
         return None
 
     def _on_events_done(self) -> None:
@@ -223,9 +347,15 @@ class Subscriptions:
 
     def _on_closed(self) -> None:
         if self.keep:
-            self._kept += self.live()
+            found = self.live()
+            self._kept += found
+            for stream in found:  # the next socket counts its ids from the start
+                self._grants.pop(stream.request_id, None)
             self._lost()
+        for number in tuple(self._grants):
+            self._release(number)
         self._opened.clear()
+        self._snapshots.clear()
         self._close()
 
     def _take_kept(self) -> list[Stream]:
@@ -270,6 +400,9 @@ class Subscriptions:
             wrapper.ticker2ReqId[stream.kind][ticker] = new
         stream.message = "\0".join([kind, *fields])
         client.sendMsg(stream.message)
+        if stream.grant is not None:
+            self._grants[new] = stream.grant
+            stream.grant.sent_again()
         return filling
 
     def _key_pnl(self, stream: Stream, new: int) -> None:

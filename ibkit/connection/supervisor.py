@@ -15,7 +15,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ibkit import clock
@@ -25,6 +25,7 @@ from ibkit.errors import (
     AccountMismatchError,
     ClientIdInUseError,
     GatewayTooOldError,
+    GatewayUnreachableError,
     IbkitError,
     NotConnectedError,
     RequestTimeoutError,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 # the first pause after a failed attempt; each further one doubles it, up to the profile's cap
 FIRST_PAUSE_S: Final = 0.2
+# between two knocks at a port where nobody listens
+KNOCK_S: Final = 0.4
 # failures in a row after which an endpoint is left alone for the cap, then probed once at a time
 BREAKER: Final = 8
 # an id that a crash left behind: IB frees it when it notices
@@ -60,14 +63,28 @@ class Attempts:
 
     failures: int = 0
     not_before: float = 0.0
+    closed: bool = False  # nothing listened: it is knocked at, which costs nobody anything
+
+    def refused(self, now: float, dice: random.Random) -> None:
+        """Note that nobody listens; a knock is cheap, so the next one is soon."""
+        self.closed = True
+        self.not_before = now + KNOCK_S * dice.uniform(0.5, 1.0)
 
     def failed(self, now: float, cap_s: float, dice: random.Random, at_least: float) -> None:
         """Count one more, and choose the pause: doubled each time, with jitter, capped."""
         self.failures += 1
+        self.closed = False
         pause = min(cap_s, FIRST_PAUSE_S * 2 ** min(self.failures - 1, 20))
         if self.failures >= BREAKER:
             pause = cap_s
         self.not_before = now + max(at_least, pause * dice.uniform(0.5, 1.0))
+
+
+class Moment(NamedTuple):
+    """An instant, for people and on the loop's clock."""
+
+    ts: datetime
+    at: float
 
 
 @dataclass(slots=True)
@@ -136,6 +153,8 @@ class Supervisor:
             await asyncio.wait({gone}, timeout=pause_s)
             if not gone.done():
                 await self._beat()
+            if not gone.done() and self.link.state == "ready":
+                await self._look_for_silence()
 
     async def _beat(self) -> None:
         """Ask for a sign of life; without one in time the socket is given up."""
@@ -156,7 +175,7 @@ class Supervisor:
             log.warning("a recovery step failed", error=str(error))
             self.link.away.note("recovery", "a step", "", str(error).partition("\n")[0])
 
-    async def after_outage_of_ib(self, *, data_lost: bool, since: datetime) -> None:
+    async def after_outage_of_ib(self, *, data_lost: bool, since: Moment) -> None:
         """Repair what a loss of IB's servers left behind: 1101 took all streams, 1102 none.
 
         After 1102 they are believed if they tick; those that stay silent are asked for again.
@@ -164,25 +183,33 @@ class Supervisor:
         await self.link.recover(ready=False)
         if data_lost:
             streams = self.link.subscriptions.live()
-            await self._resume(streams, since, "IB says that their data was lost (1101)")
+            await self._resume(streams, since.ts, "IB says that their data was lost (1101)")
         else:
             await self._revive(since, "silent since IB's servers came back (1102)")
         await self.link.recover(ready=True)
 
-    async def after_farm(self, farm: str, since: datetime) -> None:
+    async def _look_for_silence(self) -> None:
+        """Ask again for quotes that fell silent without a word: none may be dead unnoticed."""
+        doubtful = self.link.subscriptions.doubtful(self.link.profile.stale_s)
+        if doubtful:
+            for stream in doubtful:
+                self.link.subscriptions.end(stream)
+            await self._resume(doubtful, self.link.since, "silent for too long")
+
+    async def after_farm(self, farm: str, since: Moment) -> None:
         """Ask again for the quotes that stayed silent since a data farm broke and came back."""
         await self._revive(since, f"silent since {farm} came back")
 
-    async def _revive(self, since: datetime, why: str) -> None:
+    async def _revive(self, since: Moment, why: str) -> None:
         await asyncio.wait({self.link.gone}, timeout=GRACE_S)
         if self.link.gone.done():
             return
-        silent = self.link.subscriptions.silent(since)
+        silent = self.link.subscriptions.silent(since.at)
         for stream in silent:
             self.link.subscriptions.end(stream)
-        await self._resume(silent, since, why)
+        await self._resume(silent, since.ts, why)
 
-    async def _resume(self, streams: Sequence[Stream], since: datetime, why: str) -> None:
+    async def _resume(self, streams: Sequence[Stream], since: datetime | None, why: str) -> None:
         ends = {id(stream): stream.last for stream in streams}
         for stream in await self.link.subscriptions.resume(streams):
             self._note_stream(stream, ends[id(stream)] or since, why)
@@ -212,6 +239,8 @@ class Supervisor:
                 await self._patience(outage, wait_s)
                 continue
             try:
+                if self._tries[endpoint].closed:
+                    await self.link.knock(endpoint)
                 await self.link.establish(endpoint)
                 await self._settle(outage)
             except FINAL as error:
@@ -219,6 +248,9 @@ class Supervisor:
                 if all(one.not_before == math.inf for one in self._tries.values()):
                     self.link.fail(str(error).partition("\n")[0])
                     return False
+            except GatewayUnreachableError as error:
+                outage.last = str(error).partition("\n")[0]
+                self._tries[endpoint].refused(loop.time(), self.dice)
             except (IbkitError, ConnectionError) as error:
                 outage.last = str(error).partition("\n")[0]
                 linger = LINGER_PAUSE_S if _lingers(error) else 0.0

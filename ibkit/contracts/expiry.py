@@ -1,7 +1,7 @@
 """When a future trades last, and when its holder may be given the goods.
 
 The rules are those of the exchanges, named in the futures table ("last_business_day 3") and
-counted on business days from exchange_calendars' regular holidays, so they reach any year. On a
+counted on business days, weekdays less the regular holidays of `holidays.txt` (1999 to 2060). On a
 connection IB's own date wins. Not here: which month is the front (`ibkit.contracts.futures`).
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import calendar
 from datetime import date, timedelta
 from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -125,18 +125,22 @@ class Days:
 @cache
 def _busdays(name: str) -> np.busdaycalendar:
     """Return weekdays less the regular holidays of every market in `name`."""
-    holidays: set[np.datetime64] = set()
-    for market in CALENDARS[name]:
-        dates = _rules(market).holidays("1999-01-01", "2060-12-31")
-        holidays.update(dates.to_numpy().astype("datetime64[D]"))
+    known = packed_holidays()
+    holidays = {day for market in CALENDARS[name] for day in known[market]}
     return np.busdaycalendar(holidays=sorted(holidays))
 
 
-def _rules(market: str) -> Any:
-    """Return the holiday rules of a market, without the schedule that a whole calendar builds."""
-    module = import_module(f"exchange_calendars.exchange_calendar_{market.lower()}")
-    kind = getattr(module, f"{market}ExchangeCalendar")
-    return object.__new__(kind).regular_holidays
+@cache
+def packed_holidays() -> dict[str, list[np.datetime64]]:
+    """Return the regular holidays of each market, 1999 to 2060."""
+    found: dict[str, list[np.datetime64]] = {}
+    text = files("ibkit.contracts").joinpath("holidays.txt").read_text(encoding="ascii")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            market, year, days = line.split()
+            dates = (np.datetime64(f"{year}-{day[:2]}-{day[2:]}", "D") for day in days.split(","))
+            found.setdefault(market, []).extend(dates)
+    return found
 
 
 def _apply(rule: str, calendar_name: str, year: int, month: int) -> date:

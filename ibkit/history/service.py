@@ -8,6 +8,7 @@ requests (`plan`), the decoding (`decode`).
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
@@ -16,6 +17,7 @@ import pandas as pd
 from ib_async import Contract
 
 from ibkit import clock, naming
+from ibkit.connection.asks import ask_for
 from ibkit.connection.loop import on_loop
 from ibkit.errors import NoDataError, UnknownSeriesError
 from ibkit.history import decode
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
     from ibkit.store import Store
 
 TIMEOUT_S: Final = 60.0
-# products without trades of their own, as IB sees them
-QUOTED: Final = frozenset({"CASH", "CFD", "CMDTY"})
+# what bars are made of when nobody says; TRADES otherwise
+USUAL: Final[dict[str, WhatToShow]] = {
+    **dict.fromkeys(("CASH", "CFD", "CMDTY"), "MIDPOINT"),  # have no trades
+    "CRYPTO": "AGGTRADES",  # IB refuses TRADES of coins: error 10299
+}
 MAX_LOOK_BACK: Final = 400
 
 
@@ -126,7 +131,8 @@ class History:
             Instead of `start`: so many finished sessions up to `end`. Without `start` and
             `days`: the last finished session.
         what_to_show : str, optional
-            IB's word. By default ``TRADES``, or ``MIDPOINT`` for currencies and CFDs.
+            IB's word. By default ``TRADES``, but ``MIDPOINT`` for currencies and CFDs, and
+            ``AGGTRADES`` for coins.
         use_rth : bool
             Regular trading hours only.
 
@@ -246,7 +252,7 @@ class History:
         if first is not None and query.get("days") is not None:
             raise ValueError("start and days say the same thing twice; give one of them")
         found = await self._contracts.contract.aio(contract)
-        usual: WhatToShow = "MIDPOINT" if found.secType in QUOTED else "TRADES"
+        usual = USUAL.get(found.secType, "TRADES")
         what, use_rth = query.get("what_to_show") or usual, query.get("use_rth", True)
         if first is None:
             n = query.get("days")
@@ -273,26 +279,27 @@ class History:
             Nothing was stored for this request.
         """
         size = series.bar_size
+        wanted = (
+            series.contract,
+            request.until,
+            request.duration,
+            size.ib,
+            series.what_to_show,
+            series.use_rth,
+        )
         try:
             bars: BarDataList = await self._link.request(
                 "historical data",
-                lambda ib: ib.reqHistoricalDataAsync(
-                    series.contract,
-                    request.until,
-                    request.duration,
-                    size.ib,
-                    series.what_to_show,
-                    series.use_rth,
-                    formatDate=2,
-                    timeout=0,
-                ),
+                lambda ib: ib.reqHistoricalDataAsync(*wanted, formatDate=2, timeout=0),
                 contract=series.contract,
                 timeout_s=max(TIMEOUT_S, self._link.profile.timeout_s),
+                ask=ask_for("reqHistoricalData", *wanted, formatDate=2),
+                wait_s=math.inf,  # IB's pace is what it is; whoever asked may interrupt
             )
         except NoDataError as error:
             return await asyncio.to_thread(self._confirm_empty, series, request, error.reason)
-        wanted = decode.of_sessions(bars, size, series.sessions)
-        table = decode.to_table(wanted, size, series.sessions)
+        found = decode.of_sessions(bars, size, series.sessions)
+        table = decode.to_table(found, size, series.sessions)
         table = decode.clip(table, request.start, request.end)
         if not len(table):
             return await asyncio.to_thread(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ib_async import Ticker
 
+from ibkit.connection.asks import ask_for
 from ibkit.errors import RequestRefusedError, refused
 
 if TYPE_CHECKING:
-    from ib_async import Contract
+    from ib_async import IB, Contract
 
     from ibkit.connection import Link
 
@@ -30,6 +31,8 @@ class Line:
         self.ticker = Ticker(contract=contract)
         self.error: RequestRefusedError | None = None
         self.alive = asyncio.Event()
+        self.opening: asyncio.Future[Ticker] | None = None
+        self.subscribed = False
 
     def seen(self, _: Ticker) -> None:
         """Note that a tick came."""
@@ -47,13 +50,25 @@ class Lines:
     def __len__(self) -> int:
         return len(self._open)
 
-    def take(self, contract: Contract) -> Line:
-        """Return the line of `contract`, opened if nobody watches it yet."""
+    async def take(self, contract: Contract) -> Line:
+        """Return the line of `contract`, opened if nobody watches it yet.
+
+        Raises
+        ------
+        BudgetSpentError
+            All lines that IB allows are in use, by this and other processes.
+        """
         line = self._open.get(contract.conId)
         if line is None:
             line = self._open[contract.conId] = Line(contract)
-            self._subscribe(line)
+            line.opening = asyncio.ensure_future(self._subscribe(line))
         line.watchers += 1
+        try:
+            assert line.opening is not None
+            await asyncio.shield(line.opening)
+        except BaseException:
+            self.give_back(line)
+            raise
         return line
 
     def give_back(self, line: Line) -> None:
@@ -62,13 +77,24 @@ class Lines:
         if line.watchers > 0 or self._open.get(line.contract.conId) is not line:
             return
         del self._open[line.contract.conId]
+        if line.opening is not None:
+            line.opening.cancel()
+        if not line.subscribed:
+            return
         line.ticker.updateEvent -= line.seen
         if self._link.state in {"ready", "degraded"}:
             self._unsubscribe(line)
+        else:
+            self._link.subscriptions.forget(line.ticker)
 
-    def _subscribe(self, line: Line) -> None:
-        line.ticker = self._link.ib.reqMktData(line.contract)
-        line.ticker.updateEvent += line.seen
+    async def _subscribe(self, line: Line) -> Ticker:
+        def subscribing(ib: IB) -> Ticker:
+            line.ticker, line.subscribed = ib.reqMktData(line.contract), True
+            line.ticker.updateEvent += line.seen
+            return line.ticker
+
+        ask = ask_for("reqMktData", line.contract)
+        return await self._link.request("quotes", subscribing, contract=line.contract, ask=ask)
 
     def _unsubscribe(self, line: Line) -> None:
         """Cancel at the gateway, unless it ended the subscription itself; ib_async forgets it."""
@@ -77,6 +103,7 @@ class Lines:
             self._link.ib.cancelMktData(line.contract)
         else:
             wrapper.endTicker(line.ticker, "mktData")
+            self._link.subscriptions.release(request_id)
         wrapper.reqId2Ticker.pop(request_id, None)  # cancelMktData leaves it there for ever
         if not any(line.ticker in tickers for tickers in wrapper.ticker2ReqId.values()):
             wrapper.tickers.pop(hash(line.contract), None)

@@ -67,7 +67,9 @@ class Live:
         Raises
         ------
         RequestRefusedError
-            IB refused one of them (no permission, no free line…); none stays subscribed.
+            IB refused one of them (no permission…); none stays subscribed.
+        BudgetSpentError
+            All market data lines are in use, by this and other processes, which it names.
         UnknownContractError, AmbiguousContractError, ShorthandError
             As `kit.contract`.
         NotConnectedError
@@ -88,7 +90,7 @@ class Live:
         try:
             for name, contract in zip(names, contracts, strict=True):
                 if name not in watched:
-                    watched[name] = self._lines.take(contract)
+                    watched[name] = await self._lines.take(contract)
             await _settle(watched.values(), settle_s)
         except BaseException:
             for line in watched.values():

@@ -18,6 +18,7 @@ from operator import mul
 from typing import TYPE_CHECKING, Final, Literal
 
 from ibkit.sim.calendars import FIRST_DAY, LAST_DAY, days
+from ibkit.sim.grids import snap
 from ibkit.sim.levels import ORIGIN, levels
 from ibkit.sim.noise import fraction
 
@@ -172,7 +173,8 @@ def close_before(seed: int, instrument: Instrument, day: date) -> float:
     """Return the price, on the tick grid, at the end of the regular hours before `day`."""
     eve = _eve(instrument, day)
     price = _plain(seed, instrument, eve) * math.exp(below(seed, instrument, eve))
-    return float(instrument.tick * max(8, round(price / float(instrument.tick))))
+    ticks = max(8, round(price / float(instrument.tick)))
+    return float(instrument.tick * snap(instrument.bands, ticks))
 
 
 def _eve(instrument: Instrument, day: date) -> date:

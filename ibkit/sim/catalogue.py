@@ -13,7 +13,8 @@ from zlib import crc32
 from ibkit.contracts.specs import load_specs
 from ibkit.errors import SimulationError
 from ibkit.sim.calendars import CALENDARS
-from ibkit.sim.chains import Product
+from ibkit.sim.chains import Product, make_future
+from ibkit.sim.grids import Bands, bands
 from ibkit.sim.instrument import Bond, Instrument, Model, PathModel, Rule
 from ibkit.sim.optionchains import CYCLES, SLOTS, OptionClass
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 OTHER_IDS: Final = 300_000_000
+SOME_YEAR: Final = 2026  # of the month that stands for a product
 ORDER_TYPES: Final = {
     "stock": "ACTIVETIM,AD,ADJUST,ALERT,ALGO,ALLOC,AON,AVGCOST,BASKET,BENCHPX,CASHQTY,COND,"
     "CONDORDER,DAY,DEACT,DEACTDIS,DEACTEOD,DIS,FOK,GAT,GTC,GTD,GTT,HID,IBKRATS,ICE,IOC,LIT,LMT,LOC,MIDPX,MIT,"
@@ -67,20 +69,26 @@ def read(tables: list[dict[str, Any]]) -> Catalogue:
         if "path" not in row:
             paths.setdefault(row["symbol"] + row.get("currency", ""), _own_path(row))
     _own_names(rows, paths)
-    instruments = [_instrument(row, paths) for row in rows.values()]
+    instruments = [_instrument(row, paths, rules) for row in rows.values()]
+    products = _products(futures, paths)
     return Catalogue(
         tuple(instruments),
-        _products(futures, paths),
+        products,
         rules,
-        _option_classes(optioned, instruments, rules),
+        _option_classes(optioned, instruments, products, rules),
     )
 
 
 def _option_classes(
-    rows: Mapping[str, dict[str, Any]], instruments: list[Instrument], rules: Mapping[int, Rule]
+    rows: Mapping[str, dict[str, Any]],
+    instruments: list[Instrument],
+    products: Mapping[str, Product],
+    rules: Mapping[int, Rule],
 ) -> tuple[OptionClass, ...]:
     """Return the option classes; two must not share a slot, or their conIds would clash."""
-    classes = tuple(_option_class(name, row, instruments, rules) for name, row in rows.items())
+    classes = tuple(
+        _option_class(name, row, instruments, products, rules) for name, row in rows.items()
+    )
     slots: dict[int, str] = {}
     for one in classes:
         if slots.setdefault(one.slot, one.name) != one.name:
@@ -91,23 +99,27 @@ def _option_classes(
 
 
 def _option_class(
-    name: str, row: Mapping[str, Any], instruments: list[Instrument], rules: Mapping[int, Rule]
+    name: str,
+    row: Mapping[str, Any],
+    instruments: list[Instrument],
+    products: Mapping[str, Product],
+    rules: Mapping[int, Rule],
 ) -> OptionClass:
     """Return an option class; its smallest step is the first of its market rule."""
     sec_type, _, symbol = str(row["under"]).partition(":")
-    found = [
-        one
-        for one in instruments
-        if (one.sec_type, one.symbol, one.currency) == (sec_type, symbol, "USD")
-    ]
+    product = products.get(symbol) if sec_type == "FUT" else None
+    found = _unders(sec_type, symbol, instruments, product)
     if not found or row["slot"] not in range(SLOTS) or row["cycle"] not in CYCLES:
         raise SimulationError(
             f"The option class {name} cannot be: its under must be an instrument in USD such as "
-            f"STK:SPY, its slot 0 to {SLOTS - 1}, its cycle one of {', '.join(CYCLES)}."
+            f"STK:SPY or a future such as FUT:ES, its slot 0 to {SLOTS - 1}, its cycle one of "
+            f"{', '.join(CYCLES)}."
         )
     more: dict[str, Any] = {
         key: row[key] for key in ("european", "morning", "volume") if key in row
     }
+    if product is not None:
+        more |= {"product": product, "venues": (product.spec.exchange,)}
     if "venues" in row:
         more["venues"] = tuple(row["venues"].split(","))
     return OptionClass(
@@ -121,6 +133,19 @@ def _option_class(
         rules[row["rule"]][0][1],
         **more,
     )
+
+
+def _unders(
+    sec_type: str, symbol: str, instruments: list[Instrument], product: Product | None
+) -> list[Instrument]:
+    """Return what a class is on: of a product's futures one month that stands for all."""
+    if product is not None:
+        return [make_future(product, SOME_YEAR, product.spec.months[-1])]
+    return [
+        one
+        for one in instruments
+        if (one.sec_type, one.symbol, one.currency) == (sec_type, symbol, "USD")
+    ]
 
 
 def _rule(steps: list[tuple[Any, str]]) -> Rule:
@@ -154,7 +179,9 @@ def _own_names(rows: Mapping[tuple[str, ...], dict[str, Any]], paths: dict[str, 
             paths.setdefault(row["symbol"], path)
 
 
-def _instrument(row: Mapping[str, Any], paths: Mapping[str, PathModel]) -> Instrument:
+def _instrument(
+    row: Mapping[str, Any], paths: Mapping[str, PathModel], rules: Mapping[int, Rule]
+) -> Instrument:
     """Return the instrument of one row."""
     venues = tuple(str(row.get("venues", row["exchange"])).split(","))
     symbol, sec_type = row["symbol"], row["sec_type"]
@@ -193,10 +220,24 @@ def _instrument(row: Mapping[str, Any], paths: Mapping[str, PathModel]) -> Instr
         suggested_size_increment=Decimal(row["suggested_size_increment"]),
         sec_ids=(("ISIN", row["isin"]),) if "isin" in row else (),
         aliases=tuple(row.get("aliases", ())),
+        bands=_bands(row, rules),
         under_con_id=row.get("under", 0),
         multiplier=row.get("multiplier", ""),
         bond=Bond(**row["bond"]) if "bond" in row else None,
     )
+
+
+def _bands(row: Mapping[str, Any], rules: Mapping[int, Rule]) -> Bands:
+    """Return the steps of a row's market rule, whose finest one must be the row's."""
+    rule = rules.get(row["rule"], ())
+    found = bands(rule) if rule else ()
+    tick = Decimal(row["min_tick"]) * row.get("price_magnifier", 1)
+    if found and min(step for _, step in rule) != tick:
+        raise SimulationError(
+            f"{row['symbol']} has the price step {tick}; the finest one of its market rule "
+            f"{row['rule']} is {min(step for _, step in rule)}."
+        )
+    return found
 
 
 def _number(row: Mapping[str, Any]) -> int:

@@ -97,7 +97,13 @@ class Client:
         faults = self.gateway.faults
         if message.name in faults.withheld or self.is_closing():
             return
-        frame = message.line(values)
+        self.send_frame(message, message.line(values))
+
+    def send_frame(self, message: Message, frame: bytes) -> None:
+        """Queue one message whose frame is ready: the way of answers that took long."""
+        faults = self.gateway.faults
+        if message.name in faults.withheld or self.is_closing():
+            return
         if faults.on_replies:
             faults.tell(self, message.name, unpack(frame[LENGTH.size :]))
         else:
@@ -118,6 +124,11 @@ class Client:
     def note_order_id(self, order_id: int) -> None:
         """Remember that an order id is used."""
         self.gateway.note_order_id(self.client_id, order_id)
+
+    @property
+    def open_history(self) -> int:
+        """How many requests for history are open: kept up to date, or waiting for an answer."""
+        return len(self.streams.bars) + self.gateway.faults.waiting(self)
 
     def error(self, about: int, code: int, text: str) -> None:
         """Send an error or a notice about a request, an order, or the system (-1)."""

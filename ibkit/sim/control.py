@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import http.client
 import ipaddress
 import json
 import os
@@ -350,8 +349,10 @@ def ask(address: ControlAddress, method: str, path: str, body: Any = None) -> An
     GatewayUnreachableError, GatewaySilentError
         Nobody listens there, or nobody answers.
     """
+    from http.client import HTTPConnection, HTTPException  # the gateway itself has no use for it
+
     text = body if isinstance(body, str) else json.dumps({} if body is None else body)
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=300)
+    connection = HTTPConnection(address.host, address.port, timeout=300)
     try:
         connection.request(
             method, path, text.encode(), {"Authorization": f"Bearer {address.token}"}
@@ -360,7 +361,7 @@ def ask(address: ControlAddress, method: str, path: str, body: Any = None) -> An
         answer = json.loads(response.read())
     except TimeoutError as error:
         raise GatewaySilentError(address.host, address.port, str(error)) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         hint = "is that a control port? `ibkit sim status` says what runs."
         raise GatewayUnreachableError(address.host, address.port, str(error), hint) from error
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ibkit.sim.grids import snap, step_at
 from ibkit.sim.noise import fraction
 from ibkit.sim.trades import venue
 
@@ -63,8 +64,10 @@ def _side(
     tick = float(instrument.tick)
     found = [Row(price, size, venue(instrument, second // LASTS))]
     level = round(price / tick)
-    while len(found) < rows and level > 1:
-        level += away * (1 + (fraction(seed, "gap", instrument.con_id, level) < 0.2))
+    steps = instrument.bands
+    while len(found) < rows and level > 2 * step_at(steps, level):
+        near = 1 + (fraction(seed, "gap", instrument.con_id, level) < 0.2)
+        level = snap(steps, level + away * near * step_at(steps, level + min(away, 0)), away)
         # each level changes at a time of its own
         epoch = (second + level) // LASTS
         draw = fraction(seed, "level", instrument.con_id, level, epoch)

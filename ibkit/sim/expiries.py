@@ -1,7 +1,8 @@
 """The end of contracts: options exercised or lapsed, futures settled, when their last day is over.
 
 What is in the money is exercised by itself. Options on an index and all futures settle in cash;
-other options deliver their underlying at the strike. Not here: orders (`exchange`).
+other options deliver their underlying at the strike. An option that trades until the day before its
+settlement (SPX's monthlies) is settled by that day's opening. Not here: orders (`exchange`).
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class Expiries:
         problem = self._problem(account, instrument, quantity)
         if problem:
             return problem
-        if self._inner_value(instrument, now) < IN_THE_MONEY and not override:
+        wins = self._inner_value(instrument, now)
+        if wins < IN_THE_MONEY and not override:
             return "Exercise ignored because option is not in-the-money."
-        return self._delivered(account, instrument, Decimal(quantity), now)
+        return self._delivered(account, instrument, Decimal(quantity), now, wins)
 
     def lapse(self, instrument: Instrument, quantity: int, name: str) -> list[Event] | str:
         """Let options that are held expire, even in the money; a text is the reason why not."""
@@ -89,18 +91,18 @@ class Expiries:
         return events
 
     def _end(self, instrument: Instrument) -> float:
-        """Return when a contract trades for the last time."""
+        """Return when a contract is settled: at its last close, or at the opening that follows."""
         known = self._ends.get(instrument.con_id)
         if known is None:
             assert instrument.expiry is not None
-            last = instrument.expiry
+            day = instrument.settlement or instrument.expiry
             found = self._watch.market.sessions(
-                instrument, last, last, use_rth=instrument.sec_type == "OPT"
+                instrument, day, day, use_rth=instrument.sec_type == "OPT"
             )
             if found:
-                known = float(found[-1].end)
+                known = float(found[0].start if _at_opening(instrument) else found[-1].end)
             else:
-                known = (instrument.expiry.toordinal() - 719_163) * 86_400.0 + 72_000
+                known = (day.toordinal() - 719_163) * 86_400.0 + 72_000
             self._ends[instrument.con_id] = known
         return known
 
@@ -113,19 +115,19 @@ class Expiries:
         lapsing = self._lapsing.pop((account.account_id, instrument.con_id), ZERO)
         left = max(ZERO, quantity - lapsing) if quantity > 0 else quantity
         events: list[Event] = []
-        if self._inner_value(instrument, now - 1) >= IN_THE_MONEY and left:
-            events += self._delivered(account, instrument, left, now)
+        wins = self._settlement(instrument, now)
+        if wins >= IN_THE_MONEY and left:
+            events += self._delivered(account, instrument, left, now, wins)
         rest = account.position(instrument).quantity
         return events + (self._booked(account, instrument, -rest, ZERO, now) if rest else [])
 
     def _delivered(
-        self, account: Account, option: Instrument, quantity: Decimal, now: float
+        self, account: Account, option: Instrument, quantity: Decimal, now: float, wins: Decimal
     ) -> list[Event]:
-        """Exercise bought options, or have sold ones (negative) assigned."""
+        """Exercise bought options, or have sold ones (negative) assigned; a unit `wins` so much."""
         under = self._watch.universe.by_con_id(option.under_con_id)
         if under is None or under.sec_type in CASH_SETTLED:
-            price = self._inner_value(option, now - 1)
-            return self._booked(account, option, -quantity, price, now)
+            return self._booked(account, option, -quantity, wins, now)
         strike = to_decimal(option.strike) * under.price_magnifier
         signed = quantity * (1 if option.right == "C" else -1)
         if under.sec_type != "FUT":
@@ -140,8 +142,15 @@ class Expiries:
         under = self._watch.universe.by_con_id(option.under_con_id)
         if under is None:
             return ZERO
-        spot, strike = mark(self._watch, under, now), to_decimal(option.strike)
-        return max(ZERO, spot - strike if option.right == "C" else strike - spot)
+        return _wins(option, mark(self._watch, under, now))
+
+    def _settlement(self, option: Instrument, end: float) -> Decimal:
+        """Return what one unit is worth at its end: by the last price, or by the opening one."""
+        under = self._watch.universe.by_con_id(option.under_con_id)
+        if under is None or not _at_opening(option):
+            return self._inner_value(option, end - 1)
+        opening = self._watch.quote(under, end).open
+        return _wins(option, to_decimal(opening) if opening else mark(self._watch, under, end))
 
     def _booked(
         self, account: Account, instrument: Instrument, signed: Decimal, price: Decimal, now: float
@@ -175,3 +184,14 @@ class Expiries:
         request = OrderRequest(NOBODY, NOBODY, instrument, action, shares, "MKT")
         order = WorkingOrder(request, perm_id, now, status="Filled", filled=shares)
         return [Execution(order, fill), Commission(order, fill)]
+
+
+def _at_opening(instrument: Instrument) -> bool:
+    """Whether a contract is settled by the opening of the day after its last."""
+    return instrument.sec_type == "OPT" and instrument.settlement != instrument.expiry
+
+
+def _wins(option: Instrument, spot: Decimal) -> Decimal:
+    """Return what exercising one unit wins when the underlying is at `spot`."""
+    strike = to_decimal(option.strike)
+    return max(ZERO, spot - strike if option.right == "C" else strike - spot)

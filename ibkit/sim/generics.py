@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ibkit.schema import BAR_SIZES
-from ibkit.sim import times
+from ibkit.sim import borrow, times
 from ibkit.sim.actions import dividend_text
 from ibkit.sim.market import NoDataError
 from ibkit.sim.noise import fraction
@@ -82,6 +82,7 @@ BY_TYPE: Final = {
     "CASH": (165, 221, 232, 233, 411, 619),
     "CFD": (165, 221, 232, 233, 236, 619),
     "NEWS": (292,),
+    "BAG": (),
 }
 
 
@@ -209,9 +210,8 @@ def _time_and_sales(kind: int) -> Callable[[Facts], list[Tick]]:
 
 def _shortable(facts: Facts) -> list[Tick]:
     """Return how easily it is borrowed, and how many shares of it there are."""
-    easy = facts.draw("shortable", 0, 1)
-    level = 3.0 if easy < 0.9 else 2.0 if easy < 0.97 else 1.0
-    shares = int(facts.draw("borrow", 1e5, 2e7)) if level == 3.0 else 0
+    level = borrow.ease(facts.instrument)
+    shares = int(facts.draw("borrow", 1e5, 2e7)) if level == borrow.EASY else 0
     return [_generic(46, level), _size(89, shares)]
 
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from ibkit.sim.optionmarket import carried, settled_at
 from ibkit.sim.screen import end_of_life
 
 if TYPE_CHECKING:
@@ -119,13 +120,14 @@ def implied(price: float, spot: float, strike: float, years: float, right: str) 
 
 def years_left(instrument: Instrument, now: float) -> float:
     """Return the time to expiry."""
-    end = end_of_life(instrument)
+    end = settled_at(instrument) or end_of_life(instrument)
     return 0.0 if end is None else max(0.0, (end - now) / YEAR_S)
 
 
 def at_price(instrument: Instrument, price: float, spot: float, now: float) -> Greeks:
     """Return the Greeks of an option at the volatility that its price implies."""
     years = years_left(instrument, now)
+    spot = float(carried(instrument, spot, years))
     vol = implied(price, spot, instrument.strike, years, instrument.right)
     if vol is None:
         return Greeks(price, None)
@@ -166,5 +168,6 @@ def computations(
             found = at_price(instrument, price, spot, now)
             if vol is not None:
                 years = years_left(instrument, now)
-                found = value(spot, instrument.strike, years, vol, instrument.right)
+                asset = float(carried(instrument, spot, years))
+                found = value(asset, instrument.strike, years, vol, instrument.right)
             yield Computation(kind, found, spot)

@@ -119,6 +119,7 @@ class Instrument:
     sec_ids: tuple[tuple[str, str], ...] = ()
     bond: Bond | None = None
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    bands: tuple[tuple[int, int], ...] = ()  # in ticks: from this price on, this step
 
     def __repr__(self) -> str:
         return f"<{self.sec_type} {self.local_symbol} {self.exchange} {self.con_id}>"
@@ -139,8 +140,17 @@ class Instrument:
     @property
     def expiry(self) -> date | None:
         """The last day it trades, or None."""
-        text = self.last_trade_date
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if text else None
+        return _day(self.last_trade_date)
+
+    @property
+    def settlement(self) -> date | None:
+        """The day an option's worth is fixed: the last it trades, or the one after; or None."""
+        text = self.real_expiration_date if self.sec_type == "OPT" else ""
+        return _day(text) or self.expiry
+
+
+def _day(text: str) -> date | None:
+    return date(int(text[:4]), int(text[4:6]), int(text[6:8])) if text else None
 
 
 class Description(Protocol):

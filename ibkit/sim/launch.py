@@ -20,13 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ibkit import clock
-from ibkit.errors import GatewayError, GatewaySilentError, PortInUseError, StoreAccessError
+from ibkit.errors import (
+    GatewayError,
+    GatewaySilentError,
+    PortInUseError,
+    SeedMismatchError,
+    StoreAccessError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST: Final = "127.0.0.1"
 IDLE_EXIT_S: Final = 600.0
+FIRST_SEED: Final = 1
 EXIT_PORT_IN_USE: Final = 98
 POLL_S: Final = 0.01
 PROBE_S: Final = 5.0
@@ -52,6 +59,7 @@ class Places:
         self.alive_lock = self.folder / "alive"  # held by the process for its life
         self.address = self.folder / "address.json"
         self.log = self.folder / "gateway.log"
+        self.seed = self.folder / "seed"  # of the first synthetic market: what is stored is its
 
     def make(self) -> None:
         """Make the folder, or say why not."""
@@ -64,7 +72,7 @@ class Places:
 def start_or_join(
     root: Path,
     *,
-    seed: int = 1,
+    seed: int | None = None,
     replay: Path | None = None,
     port: int = 0,
     idle_exit_s: float = IDLE_EXIT_S,
@@ -76,8 +84,8 @@ def start_or_join(
     ----------
     root : Path
         The profile's data root; the process keeps its files in ``root/"gateway"``.
-    seed : int
-        Of the synthetic market. A gateway that runs already keeps its own.
+    seed : int, optional
+        Of the synthetic market; a root keeps the seed of its first one, 1 if nobody said another.
     replay : Path, optional
         Serve these recorded prices instead.
     port : int
@@ -89,6 +97,8 @@ def start_or_join(
 
     Raises
     ------
+    SeedMismatchError
+        The root has another seed.
     PortInUseError
         Somebody else listens on `port`.
     GatewaySilentError
@@ -102,10 +112,25 @@ def start_or_join(
     places.make()
     deadline = clock.monotonic() + timeout_s
     with _locked(places.start_lock, deadline):
+        kept = seed_of(root)
+        if seed is not None and kept is not None and seed != kept:
+            raise SeedMismatchError(places.folder.parent, kept, seed)
         if is_alive(places):
             return _join(places, deadline)
-        command = _command(root, seed=seed, replay=replay, port=port, idle_exit_s=idle_exit_s)
-        return _start(places, command, port, deadline)
+        chosen = kept if kept is not None else FIRST_SEED if seed is None else seed
+        command = _command(root, seed=chosen, replay=replay, port=port, idle_exit_s=idle_exit_s)
+        address = _start(places, command, port, deadline)
+        if kept is None and replay is None:
+            places.seed.write_text(f"{chosen}\n")
+        return address
+
+
+def seed_of(root: Path) -> int | None:
+    """Return the seed that the synthetic market of `root` began with, or None before it began."""
+    try:
+        return int(Places(root).seed.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def running(root: Path) -> GatewayAddress | None:

@@ -101,10 +101,16 @@ def _jumps(seed: int, path: PathModel) -> NDArray[np.float64]:
 
 def _clusters(seed: int, path: PathModel) -> NDArray[np.float64]:
     """Return the factor by which each day's volatility differs from the usual."""
-    common = _calm(_normals(seed, "vol"), 0.975)
+    common = _common(seed)
     own = _calm(stream(seed, "vol", path.name).standard_normal(DAYS), 0.94)
     factor: NDArray[np.float64] = np.exp(0.34 * common + 0.2 * own - (0.34**2 + 0.2**2))
     return factor
+
+
+@lru_cache(maxsize=16)
+def _common(seed: int) -> NDArray[np.float64]:
+    """Return the unrest that all paths share."""
+    return _calm(_normals(seed, "vol"), 0.975)
 
 
 def _calm(shocks: NDArray[np.float64], keep: float) -> NDArray[np.float64]:

@@ -63,6 +63,15 @@ class Limits:
     hot_bars: int = 6
     scanners: int = 10
 
+    def room_for_history(self, open_now: int) -> bool:
+        """Whether a client with so many open requests for bars may have one more."""
+        return not self.open_history or open_now < self.open_history
+
+    @property
+    def too_much_history(self) -> str:
+        """The words for one open request too many."""
+        return f"Only {self.open_history} simultaneous API historical data requests allowed."
+
     @classmethod
     def none(cls) -> Limits:
         """Return no limits at all, for tests and benchmarks that want speed."""

@@ -20,6 +20,7 @@ from ibkit.sim.calendars import FIRST_DAY, Block, Session, blocks, days, local, 
 from ibkit.sim.paths import minutes, seconds
 from ibkit.sim.rows import Rows, add, join, pick
 from ibkit.sim.screen import Quote, block_at, decimals, end_of_life, screen
+from ibkit.sim.worker import check_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +197,7 @@ class _Making:
             if block.rth or not self.use_rth
         ]
         run = before = 0
+        check_wanted()
         for index, block in found:
             run = block.start if block.start != before else run
             before = block.end

@@ -66,9 +66,9 @@ class Moments:
         request = order.request
         if order.expires_at is not None and minute < order.expires_at < minute + 60:
             return 1
-        if request.conditions or request.good_after_time:
+        if request.conditions or request.good_after_time or 0 < order.locating < minute + 60:
             return 1
-        if order.waits or order.auction_at:  # auctions are at whole minutes
+        if order.waits or order.auction_at or order.locating:  # auctions are at whole minutes
             return 60
         kind = TYPES[request.kind]
         found = self._watch.range_of(request.instrument, minute)

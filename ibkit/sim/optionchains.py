@@ -13,11 +13,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from ibkit.contracts.specs import MONTH_CODES
 from ibkit.sim.calendars import blocks
+from ibkit.sim.chains import make_future
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ibkit.sim.chains import Product
     from ibkit.sim.instrument import Description, Instrument, Model
 
 OPTION_IDS: Final = 1_000_000_000
@@ -28,7 +31,9 @@ SLOTS: Final = 20
 ANCHOR: Final = date(2026, 1, 2)  # when a path's `price` holds
 FRIDAY: Final = 4
 DAILY, WEEKLY, MONTHLY = "daily", "weekly", "monthly"
-CYCLES: Final = (DAILY, WEEKLY, MONTHLY)
+QUARTERLY, MONTH_END = "quarterly", "month-end"
+CYCLES: Final = (DAILY, WEEKLY, MONTHLY, QUARTERLY, MONTH_END)
+MONTH_ENDS: Final = 6  # how many ends of months are listed
 DAYS_AHEAD: Final = 14  # how far ahead daily expiries are listed
 WEEKS_AHEAD: Final = 8
 MONTHS_AHEAD: Final = 12
@@ -63,7 +68,8 @@ class OptionClass:
     under : Instrument
         What is optioned.
     cycle : str
-        "daily" (and all below), "weekly" (Fridays, and months) or "monthly" (third Fridays).
+        "daily" (and all below), "weekly" (Fridays, and months) or "monthly" (third Fridays);
+        "quarterly" (third Fridays of four months) or "month-end" (the last trading day of each).
     step, wide : Decimal
         Between strikes near the level, and far from it or in far months.
     european, morning : bool
@@ -72,6 +78,8 @@ class OptionClass:
         The market rule, and its smallest step.
     venues : tuple of str
         Where it trades.
+    product : Product, optional
+        For options on futures: `under` is then one month, and each expiry has its own.
     """
 
     name: str
@@ -86,14 +94,33 @@ class OptionClass:
     morning: bool = False
     venues: tuple[str, ...] = tuple(VENUES.split(","))
     volume: float = 2000.0
+    product: Product | None = None
 
     def __hash__(self) -> int:
         return self.slot  # caches ask for it often
+
+    @property
+    def sec_type(self) -> str:
+        """What IB calls these options."""
+        return "OPT" if self.product is None else "FOP"
+
+    @property
+    def multiplier(self) -> str:
+        """How many units of the underlying an option is on."""
+        return "100" if self.product is None else self.under.multiplier
+
+    def under_on(self, expiry: date) -> Instrument:
+        """Return what an option that expires then is on: of futures the first one left."""
+        if self.product is None:
+            return self.under
+        return _future_of(self, expiry)
 
     # --- expiries ------------------------------------------------------------
 
     def expiries(self, today: date) -> list[date]:
         """Return the last trading days that are listed on `today`, nearest first."""
+        if self.cycle in {QUARTERLY, MONTH_END}:
+            return [day for day in self._listed(today) if day >= today]
         found = {_month_end(today.year, today.month, n) for n in range(MONTHS_AHEAD + 1)}
         years = range(today.year + 1, today.year + 2 + LEAPS)
         found |= {third_friday(year, 1) for year in years}
@@ -105,12 +132,26 @@ class OptionClass:
         days = {_before(day) for day in found} if self.morning else found
         return sorted(day for day in days if day >= today)
 
+    def _listed(self, today: date) -> list[date]:
+        """Return the ends of quarters, by third Friday, or of months."""
+        if self.cycle == MONTH_END:
+            ahead = range(1, MONTH_ENDS + 2)
+            return [_before(_first_of_month(today, n)) for n in ahead]
+        months = (_first_of_month(today, n) for n in range(MONTHS_AHEAD + 3))
+        return [third_friday(one.year, one.month) for one in months if one.month % 3 == 0]
+
     def may_expire(self, day: date) -> bool:
         """Whether the class has, had or will have an option whose last day is `day`."""
         if not _trades(day):
             return False
-        if self.cycle == DAILY:
-            return True
+        if self.cycle == MONTH_END:
+            return _open_day_after(day).month != day.month
+        if self.cycle == QUARTERLY:
+            return day.month % 3 == 0 and day == third_friday(day.year, day.month)
+        return self.cycle == DAILY or self._may_expire_on_friday(day)
+
+    def _may_expire_on_friday(self, day: date) -> bool:
+        """Whether a day is the end of a week or a month of options, or the day before it."""
         if self.morning:
             settled = _open_day_after(day)
             return settled == third_friday(settled.year, settled.month)
@@ -161,6 +202,24 @@ def _month_end(year: int, month: int, ahead: int) -> date:
     return third_friday(index // 12, index % 12 + 1)
 
 
+def _first_of_month(day: date, ahead: int) -> date:
+    index = day.year * 12 + day.month - 1 + ahead
+    return date(index // 12, index % 12 + 1, 1)
+
+
+@lru_cache(maxsize=1024)
+def _future_of(one: OptionClass, expiry: date) -> Instrument:
+    """Return the first future that trades as long as an option that expires then."""
+    assert one.product is not None
+    for ahead in range(MONTHS_AHEAD + 1):
+        month = _first_of_month(expiry, ahead)
+        if month.month in one.product.spec.months:
+            future = make_future(one.product, month.year, month.month)
+            if future.expiry is not None and future.expiry >= expiry:
+                return future
+    raise AssertionError("a product has a month each year")
+
+
 def _trades(day: date) -> bool:
     return bool(blocks(CALENDAR, day))
 
@@ -190,35 +249,35 @@ def _open_day_after(day: date) -> date:
 def make_option(one: OptionClass, expiry: date, strike: float, right: str) -> Instrument:
     """Return one option."""
     settled = _open_day_after(expiry) if one.morning else expiry
-    under = one.under
+    under = one.under_on(expiry)
     number = round(Decimal(str(strike)) / one.step)
     day = (expiry - EPOCH).days
     key = ((one.slot * LAST_EXPIRY + day) * STRIKES + number) * 2 + (right == "P")
     return replace(
         under,
         con_id=OPTION_IDS + key,
-        sec_type="OPT",
-        exchange="SMART",
+        sec_type=one.sec_type,
+        exchange=one.venues[0],
         primary_exchange="",
-        local_symbol=f"{one.name:<6}{settled:%y%m%d}{right}{round(strike * 1000):08}",
+        local_symbol=_local_symbol(one, settled, strike, right),
         trading_class=one.name,
         min_tick=one.tick,
         model=_model(one, expiry),
         last_trade_date=f"{expiry:%Y%m%d}",
         strike=strike,
         right=right,
-        multiplier="100",
+        multiplier=one.multiplier,
         market_name=one.name,
         order_types=ORDER_TYPES,
         valid_exchanges=one.venues,
         price_magnifier=1,
         under_con_id=under.con_id,
         contract_month=f"{settled:%Y%m}",
-        time_zone_id="US/Eastern",
+        time_zone_id="US/Eastern" if one.product is None else under.time_zone_id,
         market_rule_ids=(one.rule,) * len(one.venues),
         real_expiration_date=f"{settled:%Y%m%d}",
         stock_type="",
-        agg_group=2,
+        agg_group=2 if one.product is None else under.agg_group,
         min_size=Decimal(1),
         size_increment=Decimal(1),
         suggested_size_increment=Decimal(1),
@@ -229,18 +288,24 @@ def make_option(one: OptionClass, expiry: date, strike: float, right: str) -> In
     )
 
 
+def _local_symbol(one: OptionClass, settled: date, strike: float, right: str) -> str:
+    if one.product is None:
+        return f"{one.name:<6}{settled:%y%m%d}{right}{round(strike * 1000):08}"
+    return f"{one.name}{MONTH_CODES[settled.month - 1]}{settled.year % 10} {right}{strike:g}"
+
+
 @lru_cache(maxsize=1024)
-def _model(one: OptionClass, _expiry: date) -> Model:
+def _model(one: OptionClass, expiry: date) -> Model:
     under = one.under.model
     return replace(
         under,
-        calendar=CALENDAR,
+        calendar=CALENDAR if one.product is None else under.calendar,
         volume=one.volume,
         trade_size=2.0,
         spread=2,
         size_unit=Decimal(1),
         cycle=0,
-        under=one.under,
+        under=one.under_on(expiry),
         european=one.european,
     )
 
@@ -261,7 +326,7 @@ def read_option(classes: dict[int, OptionClass], con_id: int) -> Instrument | No
 
 def options(one: OptionClass, wanted: Description, today: date) -> Iterator[Instrument]:
     """Yield the options of a class that may be meant; only the strikes and days that are named."""
-    if wanted.local_symbol:
+    if wanted.local_symbol and one.product is None:
         yield from _by_name(one, wanted.local_symbol)
         return
     for expiry in _days(one, wanted, today):

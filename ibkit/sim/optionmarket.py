@@ -14,7 +14,7 @@ here: which options there are (`ibkit.sim.optionchains`).
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,6 +43,7 @@ RISK: Final = 1.08  # implied volatility against what happens
 VOLS: Final = (0.03, 4.0)
 WINGS: Final = 5.0  # standard deviations from which the smile is flat
 COARSE: Final = {0.01: (3.0, 5), 0.05: (3.0, 2)}  # tick: from this price on, so many ticks
+ON_FUTURES: Final = (10.0, 5)  # the same, for options on futures
 FINE_ONLY: Final = 26  # the market rule without a coarse part
 
 
@@ -85,13 +86,19 @@ def value(instrument: Instrument, spot: Any, years: Any, vol: Any) -> Floats:
     strike = instrument.strike
     spot, years = np.asarray(spot, float), np.maximum(years, 1e-9)
     width = vol * np.sqrt(years)
-    d1 = (np.log(spot / strike) + RATE * years) / width + width / 2
+    asset = carried(instrument, spot, years)
+    d1 = (np.log(asset / strike) + RATE * years) / width + width / 2
     worth = sign * (
-        spot * _normal(sign * d1) - strike * np.exp(-RATE * years) * _normal(sign * (d1 - width))
+        asset * _normal(sign * d1) - strike * np.exp(-RATE * years) * _normal(sign * (d1 - width))
     )
     floor = 0.0 if instrument.model.european else sign * (spot - strike)
     best: Floats = np.maximum(np.maximum(worth, floor), 0.0)
     return best
+
+
+def carried(instrument: Instrument, spot: Any, years: Any) -> Any:
+    """Return the price that grows to the underlying's at the free rate: less than a future's."""
+    return spot * np.exp(-RATE * years) if instrument.sec_type == "FOP" else spot
 
 
 def _normal(x: Floats) -> Floats:
@@ -117,7 +124,8 @@ def model_volatility(seed: int, instrument: Instrument, spot: float, now: float)
     if not priced(instrument) or end is None or now >= end or spot <= 0:
         return None
     day = local(int(now), instrument.model.calendar).date()
-    return float(volatility(seed, instrument, day, spot, (end - now) / YEAR_S))
+    left = (settled_at(instrument) or end) - now
+    return float(volatility(seed, instrument, day, spot, left / YEAR_S))
 
 
 # --- the path ------------------------------------------------------------
@@ -130,6 +138,16 @@ def end_of(instrument: Instrument) -> int | None:
         return None
     found = session(instrument.model.calendar, instrument.expiry, use_rth=False)
     return found.end if found else None
+
+
+@lru_cache(maxsize=2048)
+def settled_at(instrument: Instrument) -> int | None:
+    """Return when it is known what an option is worth: its end, or the opening that follows it."""
+    day = instrument.settlement
+    if not priced(instrument) or day is None or day == instrument.expiry:
+        return end_of(instrument)
+    found = session(instrument.model.calendar, day, use_rth=True)
+    return found.start if found else end_of(instrument)
 
 
 @lru_cache(maxsize=512)
@@ -152,9 +170,9 @@ def minutes(seed: int, instrument: Instrument, day: date, index: int) -> Bars:
 def seconds(seed: int, instrument: Instrument, day: date, index: int, hour: int) -> Bars:
     """Return the seconds of an hour of a block. Costs some 3 ms; cached."""
     block = blocks(instrument.model.calendar, day)[index]
-    here = _Hour(seed, instrument, day, block, hour)
+    here = _hour(seed, instrument, day, block, hour)
     before = here.close_before()
-    close = here.ticks(here.under.close)
+    close = here.close
     opening = np.concatenate(([close[0] if before is None else before], close[:-1]))
     ends = here.ticks(here.under.high), here.ticks(here.under.low)
     high = np.maximum.reduce([*ends, opening, close])
@@ -175,10 +193,9 @@ class _Hour:
         self.instrument = instrument
         self.under = _under_seconds(seed, instrument, day, block, hour)
         self.scale = float(_under(instrument).tick)
-        self.rng = stream(seed, "option", instrument.con_id, day.toordinal(), block.start, hour)
         first = self.under.close[::MINUTE] * self.scale
         starts = block.start + hour * HOUR + MINUTE * np.arange(len(first))
-        end = end_of(instrument) or int(starts[-1])
+        end = settled_at(instrument) or int(starts[-1])
         self.years = np.maximum(end - starts, MINUTE) / YEAR_S
         self.vol = volatility(seed, instrument, day, first, self.years)
         worth = value(instrument, first, self.years, self.vol)
@@ -207,8 +224,23 @@ class _Hour:
         seed, instrument, day, block, hour = self.key
         if not hour:
             return None
-        before = _Hour(seed, instrument, day, block, hour - 1)
-        return int(before.ticks(before.under.close)[-1])
+        return int(_hour(seed, instrument, day, block, hour - 1).close[-1])
+
+    @cached_property
+    def close(self) -> Ints:
+        """The option's price at the end of each second, in ticks."""
+        return self.ticks(self.under.close)
+
+    def draws(self) -> np.random.Generator:
+        """Return the hour's own generator, from its beginning."""
+        seed, instrument, day, block, hour = self.key
+        return stream(seed, "option", instrument.con_id, day.toordinal(), block.start, hour)
+
+
+@lru_cache(maxsize=16)
+def _hour(seed: int, instrument: Instrument, day: date, block: Block, hour: int) -> _Hour:
+    """Return an hour; cached, since the next one begins where it ends."""
+    return _Hour(seed, instrument, day, block, hour)
 
 
 def _under(instrument: Instrument) -> Instrument:
@@ -240,6 +272,8 @@ def _spread(instrument: Instrument, spot: Any, years: Any, worth: Floats) -> Int
 def _step(instrument: Instrument, worth: Floats) -> Ints:
     """Return each minute's price step in ticks: coarse from the price on where the rule says so."""
     limit, step = COARSE.get(float(instrument.tick), (math.inf, 1))
+    if instrument.sec_type == "FOP":
+        limit, step = ON_FUTURES
     if instrument.market_rule_ids[:1] == (FINE_ONLY,):
         return np.ones(len(worth), dtype=np.int64)
     found: Ints = np.where(worth > 0.75 * limit, step, 1).astype(np.int64)
@@ -254,9 +288,10 @@ def _trades(here: _Hour, opening: Ints, high: Ints, low: Ints, close: Ints) -> t
         + (low < np.minimum(opening, close))
     )
     needed = np.maximum(needed, high != low)
-    extra = here.rng.random(len(close)) < _busy(here)
+    rng = here.draws()
+    extra = rng.random(len(close)) < _busy(here)
     count = (needed + extra).astype(np.int64)
-    return count, count * here.rng.geometric(0.5, len(close))
+    return count, count * rng.geometric(0.5, len(close))
 
 
 def _busy(here: _Hour) -> float:
@@ -269,7 +304,7 @@ def _busy(here: _Hour) -> float:
 
 def stray(seed: int, instrument: Instrument, day: date, spot: float, second: int) -> int:
     """Return the price in ticks outside trading hours, from the underlying's."""
-    end = end_of(instrument) or second
+    end = settled_at(instrument) or second
     years = max(end - second, MINUTE) / YEAR_S
     worth = value(instrument, spot, years, volatility(seed, instrument, day, spot, years))
     step = int(_step(instrument, np.asarray([worth]))[0])

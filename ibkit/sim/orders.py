@@ -157,6 +157,8 @@ class WorkingOrder:
         When it last traded, for icebergs and slices.
     auction_at : float
         When the auction is that it waits for; 0 for none.
+    locating, located : float, bool
+        Until when shares to sell short are looked for; whether that is over.
     """
 
     request: OrderRequest
@@ -184,6 +186,8 @@ class WorkingOrder:
     parent_perm_id: int = 0
     traded_at: float = 0.0
     auction_at: float = 0.0
+    locating: float = 0.0
+    located: bool = False
 
     @property
     def remaining(self) -> Decimal:

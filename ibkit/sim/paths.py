@@ -18,6 +18,7 @@ import numpy as np
 from ibkit.sim import optionmarket
 from ibkit.sim.actions import below
 from ibkit.sim.calendars import Block, blocks
+from ibkit.sim.grids import Grid, grid, in_steps, scaled
 from ibkit.sim.levels import NIGHT, ORIGIN, levels
 from ibkit.sim.noise import minute_normals, stream
 from ibkit.sim.refine import Bars, refine
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 QUOTES_A_MINUTE: Final = 240  # how often an instrument without volume changes
 QUOTE_WEIGHT: Final = 16  # units that stand for one such change, inside this module
 LONG_NIGHT: Final = 600  # minutes before the liquid hours that make a market round-the-clock
+EVERYWHERE: Final = Grid(1, 1, 2**52)  # where every tick will do
 HOUR: Final = 60  # minutes whose seconds are drawn together
 
 
@@ -48,16 +50,28 @@ def minutes(seed: int, instrument: Instrument, day: date, index: int) -> Bars:
     sigma = _sigma(seed, instrument, day, block)
     first, last = edges(seed, instrument, day)[index]
     shape = _shape(block.minutes, block.rth)
-    tick = float(instrument.tick)
+    grid = day_grid(seed, instrument, day)
+    tick = float(instrument.tick) * grid.step
     log = _walk(seed, instrument, block, sigma * np.sqrt(shape), last - first) + first
     spread = _spread(instrument, block, rng.random(block.minutes))
-    price = np.maximum(np.rint(np.exp(log) / tick), 8.0).astype(np.int64)
-    opening = max(8, round(math.exp(first) / tick))
+    lowest = max(8, grid.low)
+    price = np.clip(np.rint(np.exp(log) / tick), lowest, grid.high).astype(np.int64)
+    opening = min(max(lowest, round(math.exp(first) / tick)), grid.high)
     count, volume = _activity(seed, instrument, day, block, rng)
     reach = sigma * np.sqrt(shape) * np.exp(log) / tick * 0.6
-    ohlc = _candles(opening, price, count, reach, rng)
+    ohlc = _candles(opening, price, count, reach, rng, (max(4, grid.low), grid.high))
     gap = np.floor(rng.random(block.minutes) * (spread + 1)).astype(np.int64)
-    return Bars(*ohlc, volume, count, volume * sum(ohlc), gap, spread)
+    return scaled(Bars(*ohlc, volume, count, volume * sum(ohlc), gap, spread), grid.step)
+
+
+def day_grid(seed: int, instrument: Instrument, day: date) -> Grid:
+    """Return where the prices of a trade date lie."""
+    if not instrument.bands:
+        return EVERYWHERE
+    level = levels(seed, instrument.model.path, all_week=instrument.model.calendar == "crypto")
+    marks = [mark for both in edges(seed, instrument, day) for mark in both]
+    sigma = float(level.sigma[day.toordinal() - ORIGIN]) * abs(instrument.model.power)
+    return grid(instrument.bands, float(instrument.tick), min(marks), max(marks), sigma)
 
 
 def edges(seed: int, instrument: Instrument, day: date) -> list[tuple[float, float]]:
@@ -206,7 +220,12 @@ def _front_share(instrument: Instrument, day: date) -> float:
 
 
 def _candles(
-    opening: int, price: Ints, count: Ints, reach: Floats, rng: np.random.Generator
+    opening: int,
+    price: Ints,
+    count: Ints,
+    reach: Floats,
+    rng: np.random.Generator,
+    bounds: tuple[int, int],
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Return open, high, low, close of each minute; what few trades cannot make is left out."""
     close = _carry(price, count > 0, opening)
@@ -226,7 +245,7 @@ def _candles(
     up, down = np.minimum(wicks, 6 * reach).astype(np.int64)
     high = np.maximum(open_, close) + np.where(count >= 3, up, 0)
     low = np.minimum(open_, close) - np.where(count >= 4, down, 0)
-    return open_, high, np.maximum(low, 4), close
+    return open_, np.minimum(high, bounds[1]), np.maximum(low, bounds[0]), close
 
 
 def _carry(price: Ints, traded: NDArray[np.bool_], opening: int) -> Ints:
@@ -244,4 +263,5 @@ def seconds(seed: int, instrument: Instrument, day: date, index: int, hour: int)
     part = slice(hour * HOUR, (hour + 1) * HOUR)
     rows = Bars(*(getattr(whole, name)[part] for name in Bars.__dataclass_fields__))
     rng = stream(seed, "seconds", instrument.con_id, day.toordinal(), index, hour)
-    return refine(rows, rng)
+    step = day_grid(seed, instrument, day).step
+    return scaled(refine(in_steps(rows, step), rng), step)

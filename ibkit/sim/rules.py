@@ -176,6 +176,9 @@ def _check_size(request: OrderRequest) -> None:
     instrument = request.instrument
     if request.cash_qty and instrument.sec_type in NO_CASH_QTY:
         raise InvalidOrder(10244, "Cash Quantity cannot be used for this order")
+    bought = request.action == "BUY" and request.kind == "MKT"
+    if instrument.sec_type == "CRYPTO" and bought and not request.cash_qty:
+        raise InvalidOrder(10289, "You must set Cash Quantity for this order.")
     if instrument.sec_type == "STK" and request.quantity % 1:
         text = (
             "Fractional-sized order cannot be placed via API. "

@@ -6,8 +6,8 @@ Pure. Not here: the requests (`ibkit.sim.handlers.scanner`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Final
-from xml.sax.saxutils import escape
 
 from ibkit.sim.actions import dividend_yield
 from ibkit.sim.noise import fraction

@@ -17,7 +17,7 @@ from ibkit.sim import optionmarket
 from ibkit.sim.calendars import Block, blocks, local, session
 from ibkit.sim.levels import ORIGIN, levels
 from ibkit.sim.noise import fraction, stream
-from ibkit.sim.paths import minutes, seconds
+from ibkit.sim.paths import day_grid, minutes, seconds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -328,7 +328,10 @@ def _stray(
     level = levels(seed, instrument.model.path, all_week=instrument.model.calendar == "crypto")
     reach = max(2.0, AFTER_HOURS_MOVE * float(level.sigma[day.toordinal() - ORIGIN]) * state.price)
     moved = round(reach * _noise(seed, instrument.con_id, second) * min(1.0, (second - end) / 60))
+    steps = day_grid(seed, instrument, day)
     price = max(8, state.price + moved)
+    if steps.step > 1:
+        price = steps.step * min(max(round(price / steps.step), steps.low), steps.high)
     if instrument.model.under is not None:
         spot = screen(seed, instrument.model.under, second, always_open=True).middle
         price = optionmarket.stray(seed, instrument, day, spot, second)
@@ -337,7 +340,7 @@ def _stray(
     size = max(1, round(instrument.model.trade_size / float(instrument.model.size_unit)))
     return State(
         price=price,
-        gap=_stray_gap(instrument, state, draw, price),
+        gap=_stray_gap(instrument, state, draw, price, steps.step),
         spread=state.spread,
         bid_size=unit * (1 + int(draw * 89) % 7),
         ask_size=unit * (1 + int(draw * 983) % 7),
@@ -351,11 +354,11 @@ def _stray(
     )
 
 
-def _stray_gap(instrument: Instrument, state: State, draw: float, price: int) -> int:
+def _stray_gap(instrument: Instrument, state: State, draw: float, price: int, step: int) -> int:
     """Return how far the bid is below the price; an option's price is its middle."""
     if instrument.model.under is not None:
         return min(state.gap, price - 1)
-    return int(draw * 997) % (state.spread + 1)
+    return int(draw * 997) % (state.spread // step + 1) * step
 
 
 def _noise(seed: int, con_id: int, second: int) -> float:

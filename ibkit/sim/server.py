@@ -28,14 +28,17 @@ from ibkit.sim.stream import Stream
 from ibkit.sim.universe import Universe
 from ibkit.sim.wire import REQUESTS, SERVER_VERSION, Deframer, Record, WireError, pack, unpack
 from ibkit.sim.wire import replies as r
+from ibkit.sim.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from ibkit.sim.account import Account
     from ibkit.sim.entitlements import Level
     from ibkit.sim.household import Household
     from ibkit.sim.replay import ReplayMarket
+    from ibkit.sim.worker import Deliver, Later
 
 MAGIC: Final = b"API\0"
 VERSIONS: Final = re.compile(rb"v(\d+)(?:\.\.(\d+))?(?: .*)?\0?", re.DOTALL)
@@ -122,9 +125,12 @@ class Gateway:
         self.last_activity = machine.monotonic()
         self._next_order_id: dict[int, int] = {}
         self.stream = Stream(self)
+        self.worker = Worker(inline=not isinstance(self.clock, RealClock))
         self._server: asyncio.Server | None = None
+        self._opening = False
         self._address = ("127.0.0.1", 0)
         self._sockets: set[asyncio.Task[None]] = set()
+        self._transports: set[asyncio.WriteTransport] = set()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen, and return the port; 0 lets the system choose one.
@@ -141,14 +147,22 @@ class Gateway:
 
     async def open_port(self) -> None:
         """Listen, for the first time or again on the same port."""
-        if self._server is not None:
+        if self._server is not None or self._opening:
             return
         host, port = self._address
+        self._opening = True
         try:
             self._server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
             raise PortInUseError(host, port) from error
+        finally:
+            self._opening = False
         self._address = host, int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it listened before and does not now."""
+        return self._server is None and self._address[1] != 0
 
     def close_port(self) -> None:
         """Refuse new sockets; those that are open stay."""
@@ -156,16 +170,28 @@ class Gateway:
             self._server.close()
             self._server = None
 
-    async def stop(self) -> None:
-        """Hang up on everybody and leave."""
-        self.close_port()
-        self.faults.stop()
-        await self.stream.stop()
+    async def _let_in(self) -> None:
+        """Accept nobody any more but those at the door: shut on them, asyncio would complain."""
+        loop = asyncio.get_running_loop()
+        for one in self._server.sockets if self._server is not None else ():
+            with contextlib.suppress(NotImplementedError, AttributeError):  # other kinds of loops
+                loop.remove_reader(one.fileno())
         for _ in range(TURNS_TO_ACCEPT):
             await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Hang up on everybody and leave."""
+        await self._let_in()
+        self.close_port()
+        self.faults.stop()
+        self.worker.stop()
+        await self.stream.stop()
         for task in tuple(self._sockets):
             task.cancel()
         await asyncio.gather(*self._sockets, return_exceptions=True)
+        for transport in tuple(self._transports):  # of a client that does not read what is left
+            transport.abort()
+        await asyncio.sleep(0)
 
     def drop_clients(self) -> None:
         """Hang up on every client without a word, as a gateway that restarts does."""
@@ -179,6 +205,8 @@ class Gateway:
         task = asyncio.current_task()
         assert task is not None
         self._sockets.add(task)
+        self._transports.add(writer.transport)
+        hung_up = False
         client = Client(self, writer.transport)
         self.last_activity = machine.monotonic()
         try:
@@ -186,14 +214,18 @@ class Gateway:
         except WireError as error:
             log.info("client_dropped", client_id=client.client_id, reason=str(error))
         except (OSError, EOFError, asyncio.CancelledError) as error:
+            hung_up = isinstance(error, asyncio.CancelledError)
             log.debug("socket_ended", client_id=client.client_id, reason=repr(error))
         finally:
             self._sockets.discard(task)
             self.forget(client)
             client.flush()
             writer.close()
+            if hung_up and writer.transport.get_write_buffer_size():
+                writer.transport.abort()  # nobody waits for a client that does not read
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+            self._transports.discard(writer.transport)
 
     async def _serve(self, client: Client, reader: asyncio.StreamReader) -> None:
         """Handshake, then one request after the other."""
@@ -219,7 +251,7 @@ class Gateway:
 
     async def _pace(self, client: Client) -> None:
         """Count a message: error 100 above the rate, and the end at the third offence; or wait."""
-        now = machine.monotonic()
+        now = asyncio.get_running_loop().time()
         if client.paced:
             if (pause := client.rate.wait(now)) > 0:
                 await asyncio.sleep(pause)
@@ -278,9 +310,34 @@ class Gateway:
         """Call the handler of a request; what goes wrong there stays with this request."""
         about = int(values.get("req_id", values.get("order_id", NOTICE)) or 0)
         handler = handlers.HANDLERS.get(name, handlers.not_simulated)
+        with self._answering(client, name, about):
+            later = handler(client, values)
+            if later is not None:
+                self._answer_later(client, name, about, later)
+
+    def _answer_later(self, client: Client, name: str, about: int, later: Later) -> None:
+        """Have an answer computed beside the loop; meanwhile its request is open."""
+        slot = None if later.open_as is None else (client, later.open_as)
+        if slot:
+            self.faults.open.add(slot)
+
+        def wanted() -> bool:
+            return not client.is_closing() and (slot is None or slot in self.faults.open)
+
+        def finish(outcome: Future[Deliver]) -> None:
+            if wanted():
+                self.faults.open.discard(slot)
+                with self._answering(client, name, about):
+                    outcome.result()()
+
+        self.worker.do(asyncio.get_running_loop(), later.compute, finish, wanted)
+
+    @contextlib.contextmanager
+    def _answering(self, client: Client, name: str, about: int) -> Iterator[None]:
+        """Say what is answered; what goes wrong there stays with this request."""
         self.faults.answering = name
         try:
-            handler(client, values)
+            yield
         except handlers.RefusedError as refused:
             client.error(about, refused.code, refused.text)
         except Exception:  # a bug in one handler must not end anybody's connection

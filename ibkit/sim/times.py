@@ -105,15 +105,21 @@ def local_texts(epochs: Iterable[int], name: str) -> list[str]:
     ['20260928 15:59:00 US/Eastern', '20260928 16:00:05 US/Eastern']
     """
     quarters: dict[int, tuple[str, int]] = {}
-    found = []
+    tails, found = _tails(name), []
     for epoch in epochs:
         quarter, rest = divmod(epoch, QUARTER_S)
         if quarter not in quarters:
             begin = datetime.fromtimestamp(quarter * QUARTER_S, zone(name))
-            quarters[quarter] = f"{begin:%Y%m%d %H}", begin.minute
-        hour, minute = quarters[quarter]
-        found.append(f"{hour}:{minute + rest // 60:02}:{rest % 60:02} {name}")
+            quarters[quarter] = f"{begin:%Y%m%d %H}", begin.minute * 60
+        hour, begins = quarters[quarter]
+        found.append(hour + tails[begins + rest])
     return found
+
+
+@lru_cache(maxsize=64)
+def _tails(name: str) -> list[str]:
+    """Return the end of a text for each second of an hour."""
+    return [f":{minute:02}:{second:02} {name}" for minute in range(60) for second in range(60)]
 
 
 def dash_text(epoch: float, name: str = "UTC") -> str:

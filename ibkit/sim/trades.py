@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ibkit.schema import BAR_SIZES
 from ibkit.sim import times
+from ibkit.sim.grids import instrument_step
 from ibkit.sim.market import NoDataError
 from ibkit.sim.noise import fraction
 
@@ -114,14 +115,16 @@ def _taken_apart(seed: int, instrument: Instrument, bars: Bars, n: int) -> Itera
     open_, high, low, close = (
         round(float(x[n]) / tick) for x in (bars.open, bars.high, bars.low, bars.close)
     )
-    prices = walk(chance, int(bars.count[n]), open_, high, low, close)
+    step = instrument_step(instrument, open_, high, low, close)
+    ends = (each // step for each in (open_, high, low, close))
+    prices = walk(chance, int(bars.count[n]), *ends)
     unit = float(instrument.model.size_unit)
     units = round(float(bars.volume[n]) / unit) if bars.volume[n] > 0 else len(prices)
-    sizes = shares(chance, prices, units, float(bars.wap[n]) / tick)
+    sizes = shares(chance, prices, units, float(bars.wap[n]) / tick / step)
     odd = instrument.sec_type == "STK" and instrument.currency == "USD"
     places = max(0, -int(instrument.model.size_unit.normalize().as_tuple().exponent))
     for price, size in zip(prices, sizes, strict=True):
-        at = _price(instrument, price)
+        at = _price(instrument, price * step)
         draw = chance.random()
         if odd and draw < ODD_LOTS:
             small = 1 + int(draw / ODD_LOTS * (ROUND_LOT - 1))

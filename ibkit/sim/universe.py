@@ -92,7 +92,12 @@ class Universe:
 
     def options_on(self, under: Instrument) -> list[OptionClass]:
         """Return the option classes on an underlying."""
-        return [one for one in self.option_classes.values() if one.under.con_id == under.con_id]
+        return [
+            one
+            for one in self.option_classes.values()
+            if one.under.con_id == under.con_id
+            or (one.product is not None and _is_month_of(under, one.under))
+        ]
 
     def matching(self, pattern: str) -> list[Instrument]:
         """Return up to 16 instruments whose symbol begins with, or whose name holds, `pattern`."""
@@ -134,9 +139,9 @@ class Universe:
         """Yield what may fit."""
         if description.sec_type not in {"FUT", "CONTFUT"}:
             yield from self.instruments
-        if description.sec_type == "OPT":
+        if description.sec_type in {"OPT", "FOP"}:
             for one in self.option_classes.values():
-                if _may_be_option(one, description):
+                if one.sec_type == description.sec_type and _may_be_option(one, description):
                     yield from options(one, description, today)
         first = today - BEHIND if description.include_expired else today
         for root, product in self.products.items():
@@ -218,6 +223,16 @@ def _may_be(spec: FutureSpec, wanted: Description) -> bool:
         wanted.symbol in {"", spec.ib_symbol}
         and wanted.trading_class in {"", spec.trading_class}
         and (not local or local.startswith(spec.trading_class))
+    )
+
+
+def _is_month_of(one: Instrument, other: Instrument) -> bool:
+    """Whether two futures are of one product."""
+    return (one.sec_type, one.symbol, one.trading_class, one.exchange) == (
+        other.sec_type,
+        other.symbol,
+        other.trading_class,
+        other.exchange,
     )
 
 

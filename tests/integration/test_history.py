@@ -166,6 +166,7 @@ def test_the_running_minute_is_never_stored(kit):
     except NoDataError:
         pytest.skip("this universe has no coin that trades now")
 
+    assert bars.attrs["what_to_show"] == "AGGTRADES"
     assert bars.index[-1] + timedelta(minutes=1) <= clock.now()
     assert len(bars) >= 9
 

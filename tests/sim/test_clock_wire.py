@@ -41,7 +41,7 @@ def walk(connect_to, seed, step, *, seconds=1800):
         wire.until(4, 2, -1, 2158)
         wire.send(*line())
         wire.send(*order(1, "BUY", 1))
-        wire.send(*order(2, "BUY", 10_000))
+        wire.send(*order(2, "BUY", None, order_type="MKT"))
         told = wire.until(3, 2, "Filled")
         running.advance(seconds, step=step)
         return told + drain(wire)

@@ -6,6 +6,7 @@ import ib_async
 import pytest
 
 from ibkit.sim.clock import ManualClock
+from ibkit.sim.limits import Limits
 from ibkit.sim.testing import gateway as run_gateway
 
 AAPL = ib_async.Contract(conId=265598, exchange="SMART", secType="STK", symbol="AAPL")
@@ -110,6 +111,61 @@ def test_one_open_request_for_history_too_many_is_refused(gateway, ib, codes):
 
     assert [bool(one) for one in found] == [True, True, False]
     assert [code for _, code in codes] == [162]
+
+
+def history(wire, req_id):
+    """Ask for a day of minutes, in raw fields."""
+    contract = [265598, "AAPL", "STK", "", 0.0, "", "", "SMART", "", "USD", "", "", 0]
+    wire.send(20, req_id, *contract, "", "1 min", "1 D", 1, "TRADES", 2, 0, "")
+
+
+def test_slow_answers_hold_a_place_among_the_open_requests_for_history(connect_to):
+    limits = Limits(open_history=2)
+    with run_gateway(clock=ManualClock(1_790_000_000.0), limits=limits) as running:
+        wire = connect_to(running).start(9)
+        wire.until(4, 2, -1, 2158)
+        running.fault("slow", request="historical", seconds=60)
+        for req_id in (1, 2, 3):
+            history(wire, req_id)
+        refused = wire.receive()
+        assert refused[2:4] == ["3", "322"]
+        assert "Only 2 simultaneous" in refused[4]
+        running.advance(60)
+        assert [wire.receive()[:2] for _ in range(2)] == [["17", "1"], ["17", "2"]]
+
+        history(wire, 3)
+        wire.send(49, 1)
+        assert wire.receive()[0] == "49"  # so the gateway has heard both
+        running.advance(60)
+        assert wire.receive()[:2] == ["17", "3"]
+
+
+@pytest.mark.parametrize(("kind", "more"), [("slow", {"seconds": 60}), ("ignore", {})])
+def test_a_request_for_history_that_waits_can_be_cancelled(connect_to, kind, more):
+    with run_gateway(clock=ManualClock(1_790_000_000.0)) as running:
+        wire = connect_to(running).start(9)
+        wire.until(4, 2, -1, 2158)
+        running.fault(kind, request="reqHistoricalData", **more)
+        history(wire, 1)
+        wire.send(25, 1, 1)
+        assert "query cancelled: 1" in wire.until(4, 2, 1, 162)[-1][4]
+        wire.send(25, 1, 1)
+        wire.until(4, 2, 1, 366)
+        running.advance(61)
+        wire.send(49, 1)
+
+        assert wire.receive()[0] == "49"  # the bars never came
+
+
+def test_a_number_that_waits_for_its_bars_cannot_be_used_again(connect_to):
+    with run_gateway(clock=ManualClock(1_790_000_000.0)) as running:
+        wire = connect_to(running).start(9)
+        wire.until(4, 2, -1, 2158)
+        running.fault("slow", request="reqHistoricalData", seconds=60)
+        history(wire, 1)
+        history(wire, 1)
+
+        assert wire.receive()[2:4] == ["1", "386"]
 
 
 def test_a_line_too_many_is_101(gateway, ib, codes, wait):

@@ -153,6 +153,10 @@ def test_sessions_are_told_in_the_exchanges_own_time(ib):
 def test_the_first_timestamp_is_in_the_past(ib):
     assert ib.reqHeadTimeStamp(APPLE, "TRADES", useRTH=True, formatDate=2) < FRIDAY
     assert ib.reqHeadTimeStamp(APPLE, "TRADES", useRTH=True, formatDate=1).year < 2026
+    regular, all_hours = (
+        ib.reqHeadTimeStamp(APPLE, "TRADES", useRTH=rth, formatDate=2) for rth in (True, False)
+    )
+    assert [(one.hour, one.minute) for one in (regular, all_hours)] == [(14, 30), (9, 0)]
 
 
 NOON = datetime(2026, 10, 30, 16, 0, 30, tzinfo=UTC).timestamp()  # 12:00:30 in New York

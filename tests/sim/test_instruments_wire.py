@@ -1,7 +1,12 @@
 """Contract details and their relatives, as both kinds of client ask for them."""
 
+from datetime import UTC, datetime
+
 import ib_async
 import pytest
+
+from ibkit.sim.clock import ManualClock
+from ibkit.sim.testing import gateway as run_gateway
 
 
 @pytest.mark.parametrize(
@@ -71,3 +76,41 @@ def test_symbols_are_found_by_their_beginning(ib):
 
 def test_an_instrument_without_options_has_an_empty_chain(ib):
     assert ib.reqSecDefOptParams("EUR", "", "CASH", 12087792) == []
+
+
+@pytest.mark.parametrize(
+    ("symbol", "exchange", "currency", "hours"),
+    [
+        ("7203", "TSEJ", "JPY", "20261124:0900-20261124:1130,20261124:1230-20261124:1530"),
+        ("700", "SEHK", "HKD", "20261124:0930-20261124:1200,20261124:1300-20261124:1600"),
+    ],
+)
+def test_a_lunch_break_is_told(connect_to, symbol, exchange, currency, hours):
+    monday = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+    with run_gateway(clock=ManualClock(monday)) as running:
+        ib = ib_async.IB()
+        ib.connect(running.host, running.port, 1)
+        [details] = ib.reqContractDetails(ib_async.Stock(symbol, exchange, currency))
+        ib.disconnect()
+
+    assert hours in details.tradingHours.split(";")
+    assert hours in details.liquidHours.split(";")
+
+
+def test_the_steps_of_a_rule_grow_with_the_price(ib):
+    [details] = ib.reqContractDetails(ib_async.Stock("VOD", "LSE", "GBP"))
+    rule = ib.reqMarketRule(int(details.marketRuleIds.split(",")[0]))
+
+    assert (details.priceMagnifier, details.minTick) == (100, 0.000001)
+    assert [(one.lowEdge, one.increment) for one in rule if one.lowEdge in (50, 100)] == [
+        (50, 0.01),
+        (100, 0.02),
+    ]
+
+
+def test_a_search_says_what_else_trades_on_what_it_finds(ib):
+    found = {one.contract.symbol: one for one in ib.reqMatchingSymbols("AAPL")}
+    index = next(one for one in ib.reqMatchingSymbols("VIX") if one.contract.secType == "IND")
+
+    assert found["AAPL"].derivativeSecTypes == ["BAG", "CFD", "OPT"]
+    assert index.derivativeSecTypes == ["BAG", "FUT"]

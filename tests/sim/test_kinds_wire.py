@@ -99,6 +99,23 @@ def test_other_series_are_refused_with_the_words_of_the_historical_service(ib, k
         ib.reqHeadTimeStamp(contract(kind), what, useRTH=True, formatDate=2)
 
 
+@pytest.mark.parametrize("what", ["TRADES", "ADJUSTED_LAST"])
+def test_trades_of_a_coin_are_refused_with_the_word_that_it_goes_by(ib, what):
+    with pytest.raises(ib_async.RequestError) as refused:
+        ask(ib, what, contract("CRYPTO"))
+
+    assert refused.value.code == 10299
+    assert "is AGGTRADES" in refused.value.message
+    with pytest.raises(ib_async.RequestError):
+        ib.reqHeadTimeStamp(contract("CRYPTO"), what, useRTH=True, formatDate=2)
+
+
+def test_a_coin_has_a_histogram_of_its_trades(ib):
+    found = ib.reqHistogramData(contract("CRYPTO"), useRTH=True, period="1 day")
+
+    assert sum(item.count for item in found) > 0
+
+
 def test_adjusted_bars_differ_from_trades_by_the_dividends_since(ib, gateway):
     apple = Universe.load().by_con_id(265598)
     first = NOW.date() - timedelta(days=365)

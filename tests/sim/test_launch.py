@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import ib_async
 import pytest
@@ -15,10 +16,35 @@ from ibkit.errors import (
     GatewayError,
     GatewaySilentError,
     PortInUseError,
+    SeedMismatchError,
     StoreAccessError,
 )
+from ibkit.schema import bar_size
 from ibkit.sim import launch
 from ibkit.sim.__main__ import main
+from ibkit.sim.market import Market
+from ibkit.sim.universe import Universe
+
+APPLE = ib_async.Stock("AAPL", "SMART", "USD", conId=265598)
+SPAN = {"durationStr": "1 D", "barSizeSetting": "1 day", "whatToShow": "TRADES", "useRTH": True}
+
+
+def first_price(root):
+    """Return a price that the root's gateway tells."""
+    ib = ib_async.IB()
+    ib.connect(*launch.running(root)[:2], 1)
+    try:
+        return ib.reqHistoricalData(APPLE, "20261030 20:00:00 UTC", **SPAN)[0].open
+    finally:
+        ib.disconnect()
+
+
+def first_price_of(seed):
+    """Return the same price of a market with this seed."""
+    universe = Universe.load()
+    begin = datetime(2026, 10, 30, 13, 30, tzinfo=UTC).timestamp()
+    market = Market(universe, seed)
+    return market.bars(universe.by_con_id(265598), begin, begin + 23_400, bar_size("1 day")).open[0]
 
 
 @pytest.fixture
@@ -29,11 +55,25 @@ def root(tmp_path):
 
 def test_the_first_starts_and_the_second_joins(root):
     first = launch.start_or_join(root)
-    second = launch.start_or_join(root, seed=2)
+    second = launch.start_or_join(root, seed=1)
 
     assert first == second
     assert launch.running(root) == first
     assert launch.answers(first)
+
+
+def test_a_root_keeps_the_seed_of_its_first_gateway(root):
+    launch.start_or_join(root, seed=5)
+    with pytest.raises(SeedMismatchError, match="come from seed 5, not 6"):
+        launch.start_or_join(root, seed=6)
+    launch.stop(root)
+
+    with pytest.raises(SeedMismatchError):
+        launch.start_or_join(root, seed=1)
+    launch.start_or_join(root)
+
+    assert launch.seed_of(root) == 5
+    assert first_price(root) == first_price_of(5)
 
 
 def test_two_at_once_get_the_same_gateway(root):

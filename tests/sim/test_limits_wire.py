@@ -1,5 +1,6 @@
 """How much a client may ask for, and what it hears when it asks for more."""
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -52,8 +53,8 @@ def test_the_fifty_first_message_of_a_second_is_error_100(start):
 
 
 def test_the_third_offence_ends_the_connection(start, monkeypatch):
-    seconds = iter(range(10_000))
-    monkeypatch.setattr("ibkit.sim.server.machine.monotonic", lambda: next(seconds) * 0.019)
+    steps, count = itertools.count(), MessageRate.excess
+    monkeypatch.setattr(MessageRate, "excess", lambda rate, _now: count(rate, next(steps) * 0.019))
     _, wire = start()
     flood(wire, 200)
 

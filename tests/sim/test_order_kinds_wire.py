@@ -44,8 +44,14 @@ def test_a_bracket_shows_who_waits_for_whom(ib, state):
         state(ib, trade, "Cancelled")
 
 
+def dear(ib):
+    """Return a price that a purchase fills at once, and that the exchange still takes."""
+    return round(1.3 * ib.reqTickers(APPLE)[0].ask, 2)
+
+
 def test_a_filled_entry_wakes_the_exits_and_a_cancelled_exit_takes_the_other_along(ib, state):
-    parent, target, stop = ib.bracketOrder("BUY", 10, 900.0, 901.0, 1.0)
+    at_once = dear(ib)
+    parent, target, stop = ib.bracketOrder("BUY", 10, at_once, at_once + 1, 1.0)
     trades = [ib.placeOrder(APPLE, one) for one in (parent, target, stop)]
 
     state(ib, trades[0], "Filled")
@@ -57,9 +63,8 @@ def test_a_filled_entry_wakes_the_exits_and_a_cancelled_exit_takes_the_other_alo
 
 
 def test_one_cancels_all(ib, state):
-    orders = ib.oneCancelsAll(
-        [ib_async.LimitOrder("BUY", 5, 1.0), ib_async.LimitOrder("BUY", 5, 900.0)], "either", 1
-    )
+    far, near = (ib_async.LimitOrder("BUY", 5, price) for price in (1.0, dear(ib)))
+    orders = ib.oneCancelsAll([far, near], "either", 1)
     trades = [ib.placeOrder(APPLE, one) for one in orders]
 
     state(ib, trades[1], "Filled")

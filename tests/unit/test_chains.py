@@ -24,7 +24,7 @@ def test_ten_and_more_underlyings_have_options():
         *("SPY", "QQQ", "IWM", "AAPL", "MSFT", "NVDA", "TSLA", "AMZN", "SPX", "NDX", "RUT")
     }
     assert {name for name, one in CLASSES.items() if one.european} == {
-        *("SPX", "SPXW", "NDX", "NDXP", "RUT", "RUTW")
+        *("SPX", "SPXW", "NDX", "NDXP", "RUT", "RUTW", "EW")
     }
 
 

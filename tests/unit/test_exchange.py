@@ -447,3 +447,76 @@ def test_the_minimum_fee_is_taken_once_an_order_not_once_a_fill(exchange, market
 
     assert len(fees) > 1
     assert sum(fees) == max(Decimal(1), Decimal("0.005") * (int(quote.ask_size) + 1))
+
+
+# --- short sales and prices far away --------------------------------------------------------------
+
+
+def stock(universe, symbol):
+    return next(one for one in universe.instruments if one.symbol == symbol)
+
+
+def test_a_short_sale_is_held_until_shares_are_found(exchange, universe):
+    placed = exchange.place(order(stock(universe, "PLTR"), action="SELL"), NOW)
+    (held,) = exchange.working()
+
+    assert told(placed) == ["state PreSubmitted", "404", "state PreSubmitted"]
+    assert placed[1].text == "Order held while securities are located."
+    assert held.why_held == "locate"
+    assert exchange.tick(NOW + 29) == []
+    assert told(exchange.tick(NOW + 30))[0] == "execution Filled"
+
+
+def test_what_nobody_lends_stays_held_and_can_be_cancelled(exchange, universe):
+    exchange.place(order(stock(universe, "USO"), action="SELL", tif="GTC"), NOW)
+
+    assert exchange.tick(NOW + 3600) == []
+    assert [one.why_held for one in exchange.working()] == ["locate"]
+    assert told(exchange.cancel(1, 1, NOW + 3600)) == [
+        "state PendingCancel",
+        "state Cancelled",
+        "202",
+    ]
+
+
+def test_a_purchase_of_coins_at_any_price_names_its_money(exchange, universe):
+    coin = stock(universe, "BTC")
+
+    refused = exchange.place(order(coin, 1, quantity=1, tif="IOC"), NOW)
+    bought = exchange.place(order(coin, 2, quantity=0, cash_qty=Decimal(1000), tif="IOC"), NOW)
+
+    assert told(refused) == ["10289"]
+    assert "execution Filled" in told(bought)
+    assert "execution Filled" in told(exchange.place(order(coin, 3, "SELL", Decimal("0.001")), NOW))
+
+
+def test_selling_what_is_held_needs_no_lender(exchange, universe):
+    palantir = stock(universe, "PLTR")
+    exchange.place(order(palantir, 1), NOW)
+
+    assert "execution Filled" in told(exchange.place(order(palantir, 2, "SELL"), NOW))
+    assert "404" in told(exchange.place(order(palantir, 3, "SELL"), NOW))
+
+
+@pytest.mark.parametrize(("action", "share"), [("BUY", "1.6"), ("SELL", "0.4")])
+def test_a_limit_far_through_the_market_is_cancelled_with_a_reason(
+    exchange, market, apple, action, share
+):
+    bid, ask, _ = touch(market, apple)
+    price = ((ask if action == "BUY" else bid) * Decimal(share)).quantize(Decimal("0.01"))
+
+    events = exchange.place(order(apple, action=action, price=price), NOW)
+
+    assert told(events) == ["state PreSubmitted", "state Cancelled", "202"]
+    assert (
+        events[-1].text == "Order Canceled - reason:The limit price is too far through the market."
+    )
+    assert exchange.executions() == []
+
+
+def test_a_marketable_limit_and_one_far_from_the_market_are_taken(exchange, market, apple):
+    _, ask, _ = touch(market, apple)
+    near = (ask * Decimal("1.3")).quantize(Decimal("0.01"))
+
+    assert "execution Filled" in told(exchange.place(order(apple, 1, price=near), NOW))
+    assert told(exchange.place(order(apple, 2, price="1.00"), NOW))[-1] == "state Submitted"

@@ -6,8 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from ibkit.schema import BAR_SIZES
 from ibkit.sim.account import Account
 from ibkit.sim.combos import combination
+from ibkit.sim.contracts import ContractSpec
 from ibkit.sim.exchange import Exchange, Execution, OrderRequest, Refused
 from ibkit.sim.household import Household, household
 from ibkit.sim.market import Market
@@ -100,6 +102,32 @@ def test_at_expiry_options_deliver_settle_in_cash_or_vanish(exchange, bought, ac
     assert held(exchange) == left
     assert exchange.account.cash["USD"] == 1_000_000 + cash - fees
     assert len([one for one in events if isinstance(one, Execution)]) == (2 if left else 1)
+
+
+def test_a_morning_option_is_settled_by_the_opening_after_its_last_day():
+    market = Market(PLAIN)
+    exchange = Exchange(PLAIN, market, Account())
+    day = date(2026, 12, 18)
+    (call,) = PLAIN.find(
+        ContractSpec(
+            symbol="SPX", sec_type="OPT", last_trade_date="20261217", strike=5000.0, right="C",
+            trading_class="SPX",
+        ),
+        date(2026, 12, 1),
+    )  # fmt: skip
+    opening = datetime(2026, 12, 18, 14, 30, tzinfo=UTC).timestamp()
+    (bar,) = market.bars(SPX, opening, opening + 60, BAR_SIZES["1 min"]).open
+    close = market.quote(SPX, datetime(2026, 12, 17, 21, 14, tzinfo=UTC).timestamp()).last
+    exchange.account.cash["USD"] = Decimal(10_000_000)
+    place(exchange, call, "BUY", 1)
+
+    assert (call.expiry, call.settlement) == (date(2026, 12, 17), day)
+    assert exchange.tick(opening - 1) == []
+    assert held(exchange) == {call.con_id: 1}
+    (done, _) = exchange.tick(opening)
+    assert float(done.fill.price) == pytest.approx(bar - 5000.0)
+    assert bar != close
+    assert held(exchange) == {}
 
 
 def test_nothing_expires_before_its_last_session_is_over(exchange):

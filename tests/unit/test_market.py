@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ibkit.schema import BAR_SIZES, bar_size
-from ibkit.sim import derived
+from ibkit.sim import derived, paths
 from ibkit.sim.market import Market
 from ibkit.sim.noise import stream
 from ibkit.sim.universe import Universe
@@ -444,7 +444,8 @@ def test_both_sides_lie_on_the_tick_grid_and_apart(market, universe, symbol):
 
     bid, ask = (market.bars(*span, what).close for what in ("BID", "ASK"))
 
-    tick = float(one.tick)
+    step = paths.day_grid(market.seed, one, date(2026, 11, 17)).step
+    tick = float(one.tick) * step
     for side in (bid, ask):
         assert np.allclose(side / tick, np.round(side / tick), atol=1e-6)
     wide = np.round((ask - bid) / tick)

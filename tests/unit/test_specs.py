@@ -1,8 +1,12 @@
 """The futures table, and expiries against real contracts."""
 
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
+from importlib import import_module
 
+import numpy as np
 import pytest
 
 from ibkit.contracts.expiry import (
@@ -12,6 +16,7 @@ from ibkit.contracts.expiry import (
     expiry,
     first_notice,
     listed,
+    packed_holidays,
 )
 from ibkit.contracts.futures import front_month, to_listed
 from ibkit.contracts.specs import find_spec, load_specs
@@ -151,3 +156,25 @@ def details_of():
         return ContractDetails(contract=contract, contractMonth=f"{year}{month:02}")
 
     return make
+
+
+@pytest.mark.parametrize("market", ["XNYS", "XLON", "XEUR"])
+def test_our_packed_holidays_are_the_regular_ones_of_exchange_calendars(market):
+    module = import_module(f"exchange_calendars.exchange_calendar_{market.lower()}")
+    rules = object.__new__(getattr(module, f"{market}ExchangeCalendar")).regular_holidays
+    theirs = rules.holidays("1999-01-01", "2060-12-31").to_numpy().astype("datetime64[D]")
+
+    assert packed_holidays()[market] == sorted({day for day in theirs if np.is_busday(day)})
+
+
+def test_an_expiry_needs_neither_pandas_nor_exchange_calendars():
+    code = (
+        "import sys\n"
+        "from ibkit.contracts.expiry import expiry\n"
+        "from ibkit.contracts.specs import load_specs\n"
+        "expiry(load_specs()['ES'], 2026, 12)\n"
+        "print({'pandas', 'exchange_calendars'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"

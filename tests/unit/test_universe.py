@@ -169,7 +169,9 @@ def test_prices_in_pence_and_cents_have_the_quoted_tick(universe):
     (vodafone,) = universe.find(Wanted(symbol="VOD", sec_type="STK", currency="GBP"), TODAY)
     (corn,) = universe.find(Wanted(symbol="ZC", sec_type="FUT", last_trade_date="202612"), TODAY)
 
-    assert (vodafone.tick, vodafone.point_value) == (Decimal("0.02"), Decimal("0.01"))
+    assert (vodafone.tick, vodafone.point_value) == (Decimal("0.0001"), Decimal("0.01"))
+    assert universe.increment(vodafone, Decimal(99)) == Decimal("0.01")
+    assert universe.increment(vodafone, Decimal(100)) == Decimal("0.02")
     assert (corn.tick, corn.point_value) == (Decimal("0.25"), Decimal(50))
 
 

@@ -227,6 +227,8 @@ class Faults:
         self.greeting = "serve"
         self.unanswered.clear()
         self.withheld.clear()
+        if self._gateway is not None and self._gateway.is_away:  # a restart that was to end later
+            self.spawn(self._gateway.open_port())
 
     def armed(self, kind: str | None = None) -> list[Fault]:
         """Return what is armed, of one kind or of all, the oldest first."""
@@ -320,6 +322,22 @@ class Faults:
         """Whether a client id is still taken though its socket is gone."""
         return service.holds_id(self, client_id)
 
+    # --- requests for history that wait for their answer ------------------------------------------
+
+    def is_open(self, client: Client, req_id: int) -> bool:
+        """Whether a request for history waits for an answer that comes late, or never."""
+        return (client, req_id) in self.open
+
+    def waiting(self, client: Client) -> int:
+        """Return how many requests for history of a client wait so."""
+        return sum(one is client for one, _ in self.open)
+
+    def withdraw(self, client: Client, req_id: int) -> bool:
+        """Forget a request that waits; return whether there was one."""
+        known = self.is_open(client, req_id)
+        self.open.discard((client, req_id))
+        return known
+
     def left(self, client: Client) -> None:
         """Notice that a client's socket is gone."""
         self.open = {one for one in self.open if one[0] is not client}
@@ -345,8 +363,9 @@ class Faults:
             self._sort()
 
     def _soon(self) -> None:
-        """Wait one turn more: what was answered leaves in the next one."""
-        asyncio.get_running_loop().call_soon(self._do_afterwards)
+        """Wait for answers that take long, and one turn more: then what was answered leaves."""
+        loop = asyncio.get_running_loop()
+        self.gateway.worker.when_idle(lambda: loop.call_soon(self._do_afterwards))
 
     def _do_afterwards(self) -> None:
         """Do what was to come after a message, before the next one is looked at."""

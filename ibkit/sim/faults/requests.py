@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Effect = Callable[["Fault", "Faults", "Client", str, "Record"], bool]
 
 HMDS: Final = "Historical Market Data Service error message:"
+PROCESSING: Final = "Error processing request.-'bM' : cause - "
+DUPLICATE: Final = "Duplicate ticker ID for API historical query"
 PACING: Final = HMDS + "Historical data request pacing violation"
 READ_ONLY: Final = (
     "Error validating request.-'bW' : cause - The API interface is currently in Read-Only mode."
@@ -53,9 +55,13 @@ def hits(fault: Fault, client: Client, name: str) -> bool:
     return name in requests_named(fault["request"]) and fault.strikes(client)
 
 
-def ignore(fault: Fault, _faults: Faults, client: Client, name: str, _values: Record) -> bool:
-    """Swallow a request."""
-    return not hits(fault, client, name)
+def ignore(fault: Fault, faults: Faults, client: Client, name: str, values: Record) -> bool:
+    """Swallow a request; one for history stays open until it is cancelled."""
+    if not hits(fault, client, name):
+        return True
+    if name in CLASSES["historical"] and fits(client, values):
+        faults.open.add((client, about(values)))
+    return False
 
 
 def slow(fault: Fault, faults: Faults, client: Client, name: str, values: Record) -> bool:
@@ -68,17 +74,32 @@ def slow(fault: Fault, faults: Faults, client: Client, name: str, values: Record
 
 
 def later(faults: Faults, client: Client, name: str, values: Record, seconds: float) -> None:
-    """Hand a request to its handler in so many seconds, unless its client has left by then."""
-    slot = (client, about(values))
-    if name in CLASSES["historical"]:
+    """Hand a request to its handler in so many seconds, unless its client has left by then.
+
+    A request for history is open meanwhile: it counts against what may be, and can be cancelled.
+    """
+    slot, counts = (client, about(values)), name in CLASSES["historical"]
+    if counts:
+        if not fits(client, values):
+            return
         faults.open.add(slot)
 
     def act() -> None:
+        cancelled = counts and slot not in faults.open
         faults.open.discard(slot)
-        if not client.is_closing():
+        if not (cancelled or client.is_closing()):
             faults.gateway.handle(client, name, values)
 
     faults.later(seconds, act)
+
+
+def fits(client: Client, values: Record) -> bool:
+    """Whether one more request for history may be open; if not, the client is told."""
+    if client.gateway.faults.is_open(client, about(values)):
+        return refuse(client, values, 386, DUPLICATE)
+    if client.gateway.limits.room_for_history(client.open_history):
+        return True
+    return refuse(client, values, 322, PROCESSING + client.gateway.limits.too_much_history)
 
 
 def reject(fault: Fault, _faults: Faults, client: Client, name: str, values: Record) -> bool:

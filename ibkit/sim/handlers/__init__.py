@@ -26,11 +26,12 @@ from ibkit.sim.handlers import (
 )
 from ibkit.sim.handlers.refusal import RefusedError, unprocessed
 from ibkit.sim.wire import Record
+from ibkit.sim.worker import Later
 
 if TYPE_CHECKING:
     from ibkit.sim.clients import Client
 
-Handler = Callable[["Client", Record], None]
+Handler = Callable[["Client", Record], Later | None]
 
 HANDLERS: Final[Mapping[str, Handler]] = {
     **session.HANDLERS,

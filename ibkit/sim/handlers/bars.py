@@ -9,22 +9,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from ibkit.schema import BAR_SIZES, BarSize
 from ibkit.sim import times
 from ibkit.sim.handlers.instruments import resolve
 from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid
-from ibkit.sim.market import NoDataError
+from ibkit.sim.market import Bars, NoDataError
 from ibkit.sim.wire import Columns
-from ibkit.sim.wire.fields import Texts
+from ibkit.sim.wire.fields import LONGEST_WHOLE, SMALL, Texts, write_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from ibkit.sim.clients import Client
     from ibkit.sim.instrument import Instrument
-    from ibkit.sim.market import Bars
     from ibkit.sim.server import Gateway
     from ibkit.sim.wire import Record
+
+    Floats = NDArray[np.float64]
 
 # the words of the historical service for each kind of series
 WORDS: Final = {
@@ -54,6 +59,8 @@ ONLY: Final = {
 }
 NO_TRADES: Final = frozenset({"CASH", "CFD", "CMDTY"})
 ONLY_TRADES: Final = frozenset({"IND"})
+# kinds whose trades go by another word
+AGGREGATED: Final = frozenset({"CRYPTO"})
 SIZE_ALIASES: Final = {"1 week": "1W", "1 month": "1M"}
 LEGAL_SIZES: Final = {**BAR_SIZES, **{SIZE_ALIASES[s]: BAR_SIZES[s] for s in SIZE_ALIASES}}
 # the longest text of a duration, by unit
@@ -137,6 +144,10 @@ def read_duration(text: str, size: BarSize) -> tuple[int, str]:
 def check_what(instrument: Instrument, what: str) -> str:
     """Refuse a series that this kind of instrument does not have."""
     trades = what in {"TRADES", "ADJUSTED_LAST"}
+    if trades and instrument.sec_type in AGGREGATED:
+        raise RefusedError(
+            10299, f"Expected what to show is AGGTRADES, please use that instead of {what}."
+        )
     if (
         (trades and instrument.sec_type in NO_TRADES)
         or (instrument.sec_type in ONLY_TRADES and what in {"BID", "ASK", "BID_ASK", "MIDPOINT"})
@@ -147,6 +158,11 @@ def check_what(instrument: Instrument, what: str) -> str:
             f"@{instrument.exchange} {'Last' if trades else WORDS[what]}"
         )
     return what
+
+
+def traded(instrument: Instrument) -> str:
+    """Return the word for the trades of this kind of instrument."""
+    return "AGGTRADES" if instrument.sec_type in AGGREGATED else "TRADES"
 
 
 def read_end(client: Client, values: Record, instrument: Instrument) -> float:
@@ -205,6 +221,11 @@ def find_bars(gateway: Gateway, query: Query) -> Bars:
     return bars
 
 
+def cut(bars: Bars, first: int) -> Bars:
+    """Return the bars from index `first` on."""
+    return Bars(*(getattr(bars, name)[first:] for name in Bars.__dataclass_fields__))
+
+
 def bar_rows(bars: Bars, query: Query) -> Iterator[tuple[Any, ...]]:
     """Yield the bars as rows of the message."""
     columns = (bars.open, bars.high, bars.low, bars.close, bars.volume, bars.wap, bars.count)
@@ -213,23 +234,41 @@ def bar_rows(bars: Bars, query: Query) -> Iterator[tuple[Any, ...]]:
 
 def bar_columns(bars: Bars, query: Query) -> Columns:
     """Return the bars as columns of texts, ready for the message."""
-    texts = Texts().__getitem__
-    prices = (bars.open, bars.high, bars.low, bars.close, bars.volume, bars.wap)
+    price = Texts().__getitem__
+    prices = (bars.open, bars.high, bars.low, bars.close)
     return Columns(
         (
             bar_dates(bars, query),
-            *(list(map(texts, column.tolist())) for column in prices),
+            *(list(map(price, column.tolist())) for column in prices),
+            number_texts(bars.volume),
+            number_texts(bars.wap),
             list(map(str, bars.count.tolist())),
         )
     )
 
 
+def number_texts(column: Floats) -> list[str]:
+    """Return what `Texts` says of each number, faster where numbers do not repeat.
+
+    >>> number_texts(np.array([1200.0, 229.314, 0.00001, -1.0]))
+    ['1200', '229.314', '0.00001', '-1']
+    """
+    size = np.abs(column)
+    whole = (column == np.floor(column)) & (size < LONGEST_WHOLE)
+    if whole.all():
+        return list(map(str, column.astype(np.int64).tolist()))
+    texts = list(map(repr, column.tolist()))
+    for at in np.flatnonzero(whole | (size < SMALL) | (size >= LONGEST_WHOLE)).tolist():
+        texts[at] = str(int(column[at])) if whole[at] else write_number(float(column[at]))
+    return texts
+
+
 def bar_dates(bars: Bars, query: Query) -> Sequence[str]:
     """Return the date of each bar: a session's day, epoch seconds, or local time."""
     if not query.size.intraday:
-        return [str(day) for day in bars.ref_date.tolist()]
+        return list(map(str, bars.ref_date.tolist()))
     if query.format_date == 2:
-        return [str(at) for at in bars.time.tolist()]
+        return list(map(str, bars.time.tolist()))
     return times.local_texts(bars.time.tolist(), query.instrument.time_zone_id)
 
 

@@ -6,23 +6,29 @@ Not here: how an instrument is found (`ibkit.sim.universe`).
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ibkit.sim import times
+from ibkit.sim.calendars import Session
 from ibkit.sim.contracts import ContractSpec, contract_record, spec_of
 from ibkit.sim.handlers.refusal import RefusedError, invalid, no_definition
-from ibkit.sim.wire import Record
+from ibkit.sim.wire import Record, pack
 from ibkit.sim.wire import replies as r
+from ibkit.sim.worker import Deliver, Later, check_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from ibkit.sim.clients import Client
     from ibkit.sim.instrument import Instrument
     from ibkit.sim.server import Gateway
+    from ibkit.sim.wire import Message
 
 HOURS_DAYS: Final = 6
 MAX_SAMPLES: Final = 16
+CHAINED: Final = frozenset({"FUT", "CONTFUT", "OPT", "FOP"})  # a name may mean thousands
 
 
 def resolve(gateway: Gateway, values: Record) -> Instrument:
@@ -42,19 +48,39 @@ def find(gateway: Gateway, spec: ContractSpec) -> list[Instrument]:
     return gateway.universe.find(spec, times.day_of(gateway.clock.now(), "US/Eastern"))
 
 
-def req_contract_details(client: Client, values: Record) -> None:
+def req_contract_details(client: Client, values: Record) -> Later | None:
     """Answer with every match and an end; with no match error 200 and no end."""
-    found = find(client.gateway, spec_of(values))
+    spec = spec_of(values)
+    compute = partial(all_details, client, spec, values["req_id"])
+    if spec.con_id or spec.sec_type not in CHAINED:
+        compute()()
+        return None
+    return Later(compute)
+
+
+def all_details(client: Client, spec: ContractSpec, req_id: int) -> Deliver:
+    """Return what sends the details of every match."""
+    found = find(client.gateway, spec)
     if not found:
         raise no_definition()
-    for instrument in found:
-        if instrument.bond is not None:
-            client.send(r.BOND_DETAILS, bond_details(instrument), req_id=values["req_id"])
-            continue
-        client.send(
-            r.CONTRACT_DETAILS, details(client.gateway, instrument), req_id=values["req_id"]
-        )
-    client.send(r.CONTRACT_DETAILS_END, req_id=values["req_id"])
+    frames = [details_frame(client.gateway, one, req_id) for one in found]
+
+    def deliver() -> None:
+        for message, frame in frames:
+            client.send_frame(message, frame)
+        client.send(r.CONTRACT_DETAILS_END, req_id=req_id)
+
+    return deliver
+
+
+def details_frame(gateway: Gateway, instrument: Instrument, req_id: int) -> tuple[Message, bytes]:
+    """Return the message that tells about one instrument, and its frame."""
+    check_wanted()
+    if instrument.bond is not None:
+        message, about = r.BOND_DETAILS, bond_details(instrument)
+    else:
+        message, about = r.CONTRACT_DETAILS, details(gateway, instrument)
+    return message, pack(message.fields({**about, "req_id": req_id}))
 
 
 def details(gateway: Gateway, instrument: Instrument) -> Mapping[str, Any]:
@@ -64,7 +90,7 @@ def details(gateway: Gateway, instrument: Instrument) -> Mapping[str, Any]:
     days = [today + timedelta(days=n) for n in range(HOURS_DAYS)]
     hours = {
         name: times.hours_text(
-            gateway.market.sessions(instrument, days[0], days[-1], use_rth), days, home
+            stretches(gateway, instrument, (days[0], days[-1]), use_rth=use_rth), days, home
         )
         for name, use_rth in (("trading_hours", False), ("liquid_hours", True))
     }
@@ -94,6 +120,24 @@ def details(gateway: Gateway, instrument: Instrument) -> Mapping[str, Any]:
         "size_increment": instrument.size_increment,
         "suggested_size_increment": instrument.suggested_size_increment,
     }
+
+
+def stretches(
+    gateway: Gateway, instrument: Instrument, span: tuple[date, date], *, use_rth: bool
+) -> list[Session]:
+    """Return the sessions of a span of days, in two parts where there is a lunch break."""
+    found: list[Session] = []
+    for session in gateway.market.sessions(instrument, *span, use_rth):
+        blocks = gateway.market.blocks(instrument, session.ref_date)
+        parts: list[Session] = []
+        for block in blocks:
+            if use_rth and not block.rth:
+                continue
+            start = parts.pop().start if parts and parts[-1].end == block.start else block.start
+            parts.append(Session(start, block.end, session.ref_date))
+        whole = parts and (parts[0].start, parts[-1].end) == (session.start, session.end)
+        found += parts if whole else [session]
+    return found
 
 
 def bond_details(instrument: Instrument) -> Mapping[str, Any]:
@@ -145,11 +189,23 @@ def req_matching_symbols(client: Client, values: Record) -> None:
             "sec_type": found.sec_type,
             "primary_exchange": found.primary_exchange,
             "currency": found.currency,
+            "derivatives": [(kind,) for kind in derivatives(client.gateway, found)],
             "description": found.long_name,
         }
         for found in client.gateway.universe.matching(values["pattern"])[:MAX_SAMPLES]
     ]
     client.send(r.SYMBOL_SAMPLES, req_id=values["req_id"], samples=samples)
+
+
+def derivatives(gateway: Gateway, instrument: Instrument) -> list[str]:
+    """Return which kinds of contracts there are on an instrument."""
+    universe = gateway.universe
+    on = {one.sec_type for one in universe.instruments if one.under_con_id == instrument.con_id}
+    on |= {one.sec_type for one in universe.options_on(instrument)}
+    named = {one.spec.ib_symbol for one in universe.products.values()}
+    if instrument.sec_type == "IND" and instrument.symbol in named:
+        on.add("FUT")
+    return sorted(on | ({"BAG"} if on else set()))
 
 
 def req_market_rule(client: Client, values: Record) -> None:

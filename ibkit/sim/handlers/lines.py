@@ -149,7 +149,14 @@ def look(gateway: Gateway, sub: Subscription, now: float) -> Quote:
     """Return what a line shows at `now`: delayed, frozen, or as it is."""
     if sub.data_type in {FROZEN, DELAYED_FROZEN}:
         return frozen_quote(gateway, sub.instrument, now)
-    return gateway.market.quote(sub.instrument, now - sub.delay)
+    return quote_of(gateway, sub.instrument, now - sub.delay)
+
+
+def quote_of(gateway: Gateway, instrument: Instrument, at: float) -> Quote:
+    """Return a quote; that of a combination is made of its legs'."""
+    if instrument.sec_type == "BAG":
+        return gateway.exchange.watch.quote(instrument, at)
+    return gateway.market.quote(instrument, at)
 
 
 def frozen_quote(gateway: Gateway, instrument: Instrument, now: float) -> Quote:
@@ -157,7 +164,7 @@ def frozen_quote(gateway: Gateway, instrument: Instrument, now: float) -> Quote:
     today = times.day_of(now, instrument.time_zone_id)
     found = gateway.market.sessions(instrument, today - BACK, today, use_rth=False)
     ends = [session.end for session in found if session.end <= now]
-    return gateway.market.quote(instrument, (ends[-1] if ends else now) - 1)
+    return quote_of(gateway, instrument, (ends[-1] if ends else now) - 1)
 
 
 def _send_first(client: Client, sub: Subscription) -> None:

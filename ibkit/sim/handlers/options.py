@@ -13,6 +13,7 @@ from ibkit.sim.handlers import orders
 from ibkit.sim.handlers.instruments import resolve
 from ibkit.sim.handlers.refusal import RefusedError, invalid
 from ibkit.sim.handlers.session import accept
+from ibkit.sim.optionmarket import carried
 from ibkit.sim.wire import Record
 from ibkit.sim.wire import replies as r
 
@@ -60,11 +61,13 @@ def chains(
             days.add(option.last_trade_date)
             strikes.add(option.strike)
     for one in gateway.universe.options_on(under):
-        listed = one.expiries(today)
+        listed = [day for day in one.expiries(today) if one.under_on(day).con_id == under.con_id]
+        if not listed:
+            continue
         all_days = {f"{day:%Y%m%d}" for day in listed}
         all_strikes = {strike for day in listed for strike in one.strikes(day, today)}
         for exchange in one.venues:
-            found[exchange, one.name, "100"] = (all_days, all_strikes)
+            found[exchange, one.name, one.multiplier] = (all_days, all_strikes)
     wanted = values["fut_fop_exchange"]
     return {key: found[key] for key in sorted(found) if wanted in {"", key[0]}}
 
@@ -99,7 +102,8 @@ def calculate_option_price(client: Client, values: Record) -> None:
     )
     if values["volatility"] <= 0:
         raise invalid("Volatility must be positive.")
-    found = greeks.value(spot, option.strike, years, float(values["volatility"]), option.right)
+    asset = float(carried(option, spot, years))
+    found = greeks.value(asset, option.strike, years, float(values["volatility"]), option.right)
     send_computation(client, values, found, spot)
 
 

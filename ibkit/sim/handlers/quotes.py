@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ibkit.sim.generics import legal
 from ibkit.sim.handlers import lines
-from ibkit.sim.handlers.instruments import resolve
+from ibkit.sim.handlers.reading import contract_of
 from ibkit.sim.handlers.refusal import RefusedError, invalid
 from ibkit.sim.quotes import Subscription
 from ibkit.sim.wire import Record
@@ -34,7 +34,9 @@ def req_mkt_data(client: Client, values: Record) -> None:
         )
     if limits.lines and len(client.streams.quotes) >= limits.lines:
         raise RefusedError(101, "Max number of tickers has been reached.")
-    instrument = resolve(client.gateway, values)
+    instrument, legs = contract_of(client, values)
+    if legs:
+        client.gateway.exchange.watch.learn(instrument, legs)
     if instrument.sec_type == "CFD" and instrument.under_con_id:
         reroute(client, req_id, instrument.under_con_id)
         return

@@ -81,10 +81,10 @@ def read_order(client: Client, values: Record) -> OrderRequest:
 
 
 def contract_of(client: Client, values: Record) -> tuple[Instrument, tuple[Leg, ...]]:
-    """Return what an order trades, and the legs of a combination."""
+    """Return what an order or a line of market data is about, and the legs of a combination."""
     if values["contract"]["sec_type"] != "BAG":
         return resolve(client.gateway, values), ()
-    rows = values.get("combo_legs") or ()
+    rows = values.get("combo_legs") or values.get("legs") or ()
     if len(rows) < 2:
         raise RefusedError(312, "The combo details are invalid.")
     legs = tuple(leg(client, row) for row in rows)

@@ -6,6 +6,7 @@ Not here: the trades themselves (`ibkit.sim.trades`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from ibkit.sim.trades import UNREPORTED, bid_asks, open_spans, trades
 from ibkit.sim.wire import Record
 from ibkit.sim.wire import replies as r
 from ibkit.sim.wire.fields import plain
+from ibkit.sim.worker import Deliver, Later, check_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +69,7 @@ def req_tick_by_tick_data(client: Client, values: Record) -> None:
     now = int(gateway.clock.now())
     line = TickLine(req_id, instrument, values["tick_type"], now, values["ignore_size"])
     if count:
-        send_history(client, line, last_ticks(gateway, line, now + 1, count))
+        send_history(client, line, last_ticks(gateway, line, now + 1, count, now))
     client.streams.ticks[req_id] = line
     gateway.stream.wake()
 
@@ -143,7 +145,7 @@ def made(gateway: Gateway, line: TickLine, start: int, end: int) -> Iterator[Rec
 # --- the past -----------------------------------------------------------------------------------
 
 
-def req_historical_ticks(client: Client, values: Record) -> None:
+def req_historical_ticks(client: Client, values: Record) -> Later:
     """Answer with ticks before an end or after a start; the last second is always complete."""
     gateway, what = client.gateway, values["what_to_show"]
     if what not in HISTORY:
@@ -157,8 +159,13 @@ def req_historical_ticks(client: Client, values: Record) -> None:
     line = TickLine(values["req_id"], instrument, HISTORY[what], 0, values["ignore_size"])
     at = read_time(client, values, instrument)
     find = first_ticks if values["start"] else last_ticks
-    found = find(gateway, line, at, values["count"], use_rth=values["use_rth"])
-    send_history(client, line, found)
+    now = int(gateway.clock.now())
+
+    def compute() -> Deliver:
+        found = find(gateway, line, at, values["count"], now, use_rth=values["use_rth"])
+        return partial(send_history, client, line, found)
+
+    return Later(compute)
 
 
 def check_history(gateway: Gateway, instrument: Instrument, what: str) -> None:
@@ -193,16 +200,17 @@ def read_time(client: Client, values: Record, instrument: Instrument) -> int:
 
 
 def last_ticks(
-    gateway: Gateway, line: TickLine, end: int, count: int, *, use_rth: bool = False
+    gateway: Gateway, line: TickLine, end: int, count: int, now: int, *, use_rth: bool = False
 ) -> list[Record]:
     """Return the last `count` ticks before `end`, and what else is in the first one's second."""
-    end = min(end, int(gateway.clock.now()) + 1)
+    end = min(end, now + 1)
     start = max(end - BACK_S, int(gateway.market.head(line.instrument)))
     found: list[Record] = []
     stretches = open_spans(gateway.market, line.instrument, start, end, use_rth=use_rth)
     for begin, stop in reversed(stretches):
         at, width = stop, FIRST_LOOK_S
         while at > begin and len(found) < count:
+            check_wanted()
             low = max(begin, at - width)
             line.seen = None
             found = [*made(gateway, line, low, at), *found]
@@ -222,16 +230,17 @@ def _whole_seconds(found: list[Record], count: int) -> list[Record]:
 
 
 def first_ticks(
-    gateway: Gateway, line: TickLine, start: int, count: int, *, use_rth: bool = False
+    gateway: Gateway, line: TickLine, start: int, count: int, now: int, *, use_rth: bool = False
 ) -> list[Record]:
     """Return the first `count` ticks from `start` on, and the rest of the last one's second."""
-    end = min(int(gateway.clock.now()) + 1, start + BACK_S)
+    end = min(now + 1, start + BACK_S)
     head = int(gateway.market.head(line.instrument))
     stretches = open_spans(gateway.market, line.instrument, max(start, head), end, use_rth=use_rth)
     found: list[Record] = []
     for begin, stop in stretches:
         at = begin
         while at < stop and len(found) < count:
+            check_wanted()
             high = min(stop, at + FIRST_LOOK_S)
             found += made(gateway, line, at, high)
             at = high
