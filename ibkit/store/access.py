@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeVar
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ibkit.store.medium import Medium
 
 T = TypeVar("T")
+
+LOG_MODE: Final = 0o640  # of the audit: written by its account, read by the group at most
 
 Role = Literal["reader", "writer", "owner"]
 Share = Literal["private", "readers", "writers"]
@@ -99,7 +102,7 @@ class ReadOnly:
         """Refuse."""
         self._refuse()
 
-    def append(self, path: Path, line: bytes, name: str) -> None:  # noqa: ARG002
+    def append(self, path: Path, line: bytes, name: str, *, most: int = 0) -> None:  # noqa: ARG002
         """Refuse."""
         self._refuse()
 
@@ -161,40 +164,65 @@ def settle(root: Path) -> None:
     disk.sync_folder(root)
 
 
-def share(root: Path, whom: Share, group: str | None, kept: Sequence[Path]) -> None:
+def share(root: Path, whom: Share, group: str | None, kept: Sequence[Path], audit: Path) -> None:
     """Set the modes of everything in a store; see `Store.share`.
 
-    `kept` are folders that only the owner takes names out of, such as the history's.
+    `kept` are folders that only the owner takes names out of, such as the history's; in `audit`
+    everybody who may read writes a log of their own.
     """
     if whom not in MODES:
         raise ValueError(f"a store is shared with one of {', '.join(MODES)}, not {whom!r}")
     top, inside, owners = MODES[whom]
-    for folder in (root / "data", root / "meta", *kept):
+    for folder in (root / "data", root / "meta", *kept, audit):
         disk.make_folder(folder)
+    others: list[Path] = []
     try:
+        if whom == "private":  # from now on nobody comes in, whatever the modes below
+            _set_one(root, top, group, others)
         for folder in (root / "data", root / "meta"):
-            _set(folder, inside, group)
+            _set(folder, inside, group, others)
         for folder in kept:
             folder.chmod(owners)
-        _set_one(root / "store.json", top, group)
-        _set_one(root, top, group)
+        audit.chmod(MODES["private" if whom == "private" else "writers"][2])
+        _set_one(root / "store.json", top, group, others)
+        _set_one(root, top, group, others)
     except (OSError, LookupError) as error:
         raise StoreAccessError(root, f"its modes cannot be set: {error}") from error
+    if others and whom != "private":
+        raise StoreAccessError(
+            others[0],
+            f"{len(others)} files and folders belong to other accounts, which keep their rights "
+            "to them until the superuser gives them to the owner with chown; the rest is done",
+        )
 
 
-def _set(top: Path, inside: int, group: str | None) -> None:
+def _set(top: Path, inside: int, group: str | None, others: list[Path]) -> None:
     for folder, _, names in os.walk(top):
-        _set_one(Path(folder), inside, group)
+        _set_one(Path(folder), inside, group, others)
         for name in names:
-            _set_one(Path(folder, name), inside, group)
+            _set_one(Path(folder, name), inside, group, others)
 
 
-def _set_one(path: Path, folder_mode: int, group: str | None) -> None:
-    """Give a folder the mode, and a file the part of it that files have."""
+def _set_one(path: Path, folder_mode: int, group: str | None, others: list[Path]) -> None:
+    """Give a folder the mode, and a file the part of it that files have.
+
+    What another account made cannot be changed; it goes to `others` if it should be.
+    """
     if not path.exists():
+        return
+    mode = folder_mode if path.is_dir() else folder_mode & _most(path)
+    found = path.stat()
+    if os.geteuid() not in (0, found.st_uid):
+        if stat.S_IMODE(found.st_mode) & 0o777 != mode & 0o777:
+            others.append(path)
         return
     if group is not None:
         shutil.chown(path, group=group)
-    secret = path.name == "encryption.json" and folder_mode & 0o020  # the owner's word alone
-    mode = folder_mode if path.is_dir() else folder_mode & (0o644 if secret else 0o666)
     path.chmod(mode)
+
+
+def _most(path: Path) -> int:
+    """Return the rights that a file may give: the owner's word and the logs are not overwritten."""
+    if path.name == "encryption.json":
+        return 0o644
+    return LOG_MODE if path.parent.name == "audit" else 0o666

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ibkit import clock
 from ibkit.errors import StoreError
 from ibkit.store.journal import micros
+from ibkit.store.locks import renewed
 from ibkit.store.table import stamped
 from ibkit.store.wal import SHARED, Writer
 
@@ -46,6 +47,12 @@ class Appender:
         self._lock = Lock()
         self._last, self._closed = 0, False
         self._seen: set[str] = {slug} if slug else set()
+        self._asked: set[str] = set()
+        renewed(self)
+
+    def renew(self) -> None:
+        """Take a lock of its own in a forked child; a segment of its own it takes by itself."""
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<Appender {self._table.dataset.name} {self._slug or 'many instruments'}>"
@@ -105,6 +112,8 @@ class Appender:
     def _next(self, slugs: Mapping[str, Any]) -> int:
         """Return an id above all that these instruments know, even if the clock went back."""
         known = [log[-1].commit_id for slug in slugs if (log := self._table.log(slug))]
+        known += [self._table.wal.latest(slug) for slug in slugs if slug not in self._asked]
+        self._asked.update(slugs)
         return int(max(micros(clock.now()), self._last + 1, *(one + 1 for one in known), 1))
 
     def _open(self) -> Writer:

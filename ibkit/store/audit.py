@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ibkit import clock
+from ibkit.store.access import LOG_MODE
 
 if TYPE_CHECKING:
     from ibkit.store.medium import Medium
@@ -74,9 +75,8 @@ class Audit:
         self._order += 1
         name = f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}-{self._order}"
         path = self._folder / f"{user()}.jsonl"
-        self._medium.append(
-            path, json.dumps(line, separators=(",", ":"), default=str).encode(), name
-        )
+        content = json.dumps(line, separators=(",", ":"), default=str).encode()
+        self._medium.append(path, content, name, most=LOG_MODE)
 
 
 def user() -> str:

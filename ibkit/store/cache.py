@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from ibkit.errors import StoreError
 from ibkit.store import disk
+from ibkit.store.locks import renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -145,6 +146,11 @@ class Cache:
         self.frozen = False  # a reader's: used, and left as it is
         self._held: OrderedDict[Path, tuple[Identity, Shelf]] = OrderedDict()
         self._lock = Lock()
+        renewed(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: another thread may have been reading just then."""
+        self._held, self._lock = OrderedDict(), Lock()
 
     def path(self, dataset: Dataset, slug: str, series: tuple[Any, ...]) -> Path:
         """Return the file of a series."""

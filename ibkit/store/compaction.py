@@ -45,12 +45,25 @@ def compact(tables: Iterable[Table], *, grace_s: float = GRACE_S) -> pd.DataFram
     -------
     DataFrame
         One row a seal: ``dataset instrument commit_id rows_in rows_added files``.
+
+    Raises
+    ------
+    StoreError
+        The first that went wrong, after all others were sealed.
     """
     commits: list[Commit] = []
+    failures: list[StoreError] = []
     for table in tables:
-        found = (table.seal(slug) for slug in sorted(table.wal.slugs()))
-        commits += [commit for commit in found if commit is not None]
+        for slug in sorted(table.wal.slugs()):
+            try:
+                commit = table.seal(slug)
+            except StoreError as error:
+                failures.append(error)
+            else:
+                commits += [] if commit is None else [commit]
         remove(table, grace_s=grace_s)
+    if failures:
+        raise failures[0]
     return pd.DataFrame([_row(commit) for commit in commits], columns=list(COLUMNS)).astype(COLUMNS)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from ibkit import naming
-from ibkit.store import files, spans
+from ibkit.store import files, spans, unknown
 from ibkit.store.journal import moment
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def absent(table: Table, slug: str, series: Mapping[str, Any]) -> str:
         if row["rows"] or row["spans"]
     ]
     there = f"it holds {'; '.join(others)}." if others else "nothing of this instrument at all."
+    there += "" if others else unknown.near(slug, table)
     return (
         f"{table.dataset.name} holds no {wanted} of {name}; {there}\n"
         f"Hint: kit.history.bars({name!r}, …) or kit.backfill([{name!r}], …) fetches it."

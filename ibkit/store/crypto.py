@@ -12,8 +12,9 @@ import base64
 import binascii
 import json
 import os
+import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "ibkit"  # in the keyring
 VARIABLE: Final = "IBKIT_KEY_"  # and the key's name in capitals
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 LENGTH: Final = 32  # AES-256
 NONCE: Final = 12
 ENCRYPTED, PLAIN_MAGIC = b"PARE", b"PAR1"  # how a Parquet file begins and ends
+OTHER: Final = "this key did not encrypt it, or its bytes were changed since"
 INSTALL: Final = (
     "encryption needs cryptography and pyarrow 21 or later: pip install 'ibkit[encryption]'"
 )
@@ -66,8 +69,9 @@ class Keys:
         MissingKeyError
             It is nowhere; the message lists where it was looked for.
         StoreError
-            It is there and is no key, or others may read its file.
+            It is there and is no key, or others may read its file; or no key can have that name.
         """
+        _check_name(key)
         looked = []
         for place, look in self._places(key):
             found = look()
@@ -84,6 +88,7 @@ class Keys:
         StoreError
             There is neither a folder of secrets nor a keyring to keep it in.
         """
+        _check_name(key)
         text = base64.b64encode(secrets.token_bytes(LENGTH)).decode()
         if self.folder is not None:
             return _keep_file(self.folder / key, text)
@@ -105,6 +110,12 @@ class Keys:
             yield f"file {path}", lambda: _read_secret(path)
         if self.keyring:
             yield f"keyring, service {SERVICE}, name {key}", lambda: _from_keyring(key)
+
+
+def _check_name(key: str) -> None:
+    """Raise if a name, which may come out of a file, could lead out of the folder of secrets."""
+    if not NAME.fullmatch(key):
+        raise StoreError(f"no key is called {key!r}: letters, digits, - and _ make its name")
 
 
 def _variable(key: str) -> str:
@@ -167,14 +178,25 @@ def _decoded(text: str, place: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a dataset's marker says: the present key, and whether plain files are still there."""
+    """What a dataset's marker says.
+
+    Attributes
+    ----------
+    key : str
+        The name of the present key.
+    turning : bool
+        Whether plain files may still be there: `Store.encrypt` is under way, or was killed.
+    rotating : bool
+        Whether files of an older key may be: the same of `Store.rotate_key`.
+    """
 
     key: str
     turning: bool = False
+    rotating: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the marker's content."""
-        facts = {"v": 1, "key": self.key, "turning": self.turning}
+        facts = {"v": 1, **asdict(self)}
         return (json.dumps(facts) + "\n").encode()
 
     @classmethod
@@ -302,16 +324,23 @@ class Seal:
 
     # --- bytes that are no Parquet ---------------------------------------------------------------
 
-    def wrap(self, content: bytes) -> bytes:
-        """Return the bytes as they may lie on the disk: a frame of a segment, a quarantined row."""
+    def wrap(self, content: bytes, about: str = "") -> bytes:
+        """Return the bytes as they may lie on the disk: a frame of a segment, a file set aside.
+
+        `about` is signed with them, such as their instrument; `unwrap` asks for it.
+        """
         state = self.state(fresh=True)
         if state is None:
             return content
         name = state.key.encode()
-        sealed = _encrypt(self.keys.find(self.dataset, state.key), content, name)
+        key = self.keys.find(self.dataset, state.key)
+        sealed = _encrypt(key, content, self._signed(name, about))
         return ENCRYPTED + len(name).to_bytes(2, "little") + name + sealed
 
-    def unwrap(self, content: bytes) -> bytes:
+    def _signed(self, name: bytes, about: str) -> bytes:
+        return b"\0".join((name, self.dataset.encode(), about.encode()))
+
+    def unwrap(self, content: bytes, about: str = "") -> bytes:
         """Return what `wrap` was given; plain bytes pass while a dataset is plain or turning.
 
         Raises
@@ -329,9 +358,9 @@ class Seal:
         name, sealed = content[6 : 6 + length], content[6 + length :]
         key = self.keys.find(self.dataset, name.decode("ascii", "replace"))
         try:
-            return _decrypt(key, sealed, name)
+            return _decrypt(key, sealed, self._signed(name, about))
         except ValueError as error:
-            raise TamperedFileError(self.dataset, f"a stretch of it {error}") from error
+            raise TamperedFileError(self.dataset, f"a stretch of a stream: {error}") from error
 
 
 def new_key(dataset: str) -> str:
@@ -350,7 +379,7 @@ def _decrypt(key: bytes, sealed: bytes, about: bytes) -> bytes:
     try:
         return _cipher(key).decrypt(sealed[:NONCE], sealed[NONCE:], about)  # type: ignore[no-any-return] # as above
     except (InvalidTag, ValueError) as error:
-        raise ValueError("is not what this key encrypted") from error
+        raise ValueError(OTHER) from error
 
 
 def _cipher(key: bytes) -> Any:

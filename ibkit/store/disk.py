@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from ibkit import clock
 from ibkit.errors import StoreAccessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 STALE_S: Final = 3600
@@ -44,24 +44,54 @@ def replace(path: Path, content: bytes, *, tmp: Path, keep: Path | None = None) 
     keep : Path, optional
         Where the old file stays readable; a hard link, so no byte is copied.
     """
+    replace_all([Put(path, content, keep)], tmp=tmp)
+
+
+class Put(NamedTuple):
+    """A file that is to be: see `replace`."""
+
+    path: Path
+    content: bytes
+    keep: Path | None = None
+
+
+def replace_all(puts: Sequence[Put], *, tmp: Path) -> None:
+    """Put several files in place, each in one step; none if the disk has no room for all.
+
+    All bytes are on the disk before the first name changes.
+    """
     make_folder(tmp)
-    make_folder(path.parent)
-    unfinished = tmp / f"{os.getpid()}-{uuid4().hex}"
+    unfinished: list[Path] = []
+    parents = []
     try:
-        write_synced(unfinished, content, like=path.parent)
-        if keep is not None:
-            link(path, keep)
-        with access(path, "a data file"):
-            unfinished.replace(path)
+        for path, content, _ in puts:
+            if not path.parent.is_dir():  # its name is synced with all others
+                make_folder(path.parent.parent)
+                _make(path.parent)
+                parents.append(path.parent.parent)
+            unfinished.append(tmp / f"{os.getpid()}-{uuid4().hex}")
+            write_synced(unfinished[-1], content, like=path.parent)
+        _publish(puts, unfinished)
     except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
+        for written in unfinished:
+            with suppress(OSError):
+                written.unlink()
         raise
-    # both names are synced before anybody is told; one after the other, since what the first sync
+    # all names are synced before anybody is told; one after the other, since what the first sync
     # brings to the disk the second finds there
-    sync_folder(path.parent)
-    if keep is not None:
-        sync_folder(keep.parent)
+    changed = [folder.parent for put in puts for folder in (put.path, put.keep) if folder]
+    for folder in dict.fromkeys([*changed, *parents]):
+        sync_folder(folder)
+
+
+def _publish(puts: Sequence[Put], unfinished: Sequence[Path]) -> None:
+    """Give written files their names; old ones that are kept have a second one before."""
+    for put in puts:
+        if put.keep is not None:
+            link(put.path, put.keep)
+    for put, written in zip(puts, unfinished, strict=True):
+        with access(put.path, "a data file"):
+            written.replace(put.path)
 
 
 def write_synced(path: Path, content: bytes, *, like: Path | None = None) -> None:
@@ -70,16 +100,16 @@ def write_synced(path: Path, content: bytes, *, like: Path | None = None) -> Non
         view = memoryview(content)
         while view:
             view = view[file.write(view) :]
-        _take_mode(file.fileno(), like or path.parent)
+        take_mode(file.fileno(), like or path.parent)
         os.fsync(file.fileno())
 
 
-def _take_mode(descriptor: int, folder: Path) -> None:
-    """Let a new file be read and written by those who may do so in `folder`."""
+def take_mode(descriptor: int, folder: Path, most: int = 0o666) -> None:
+    """Let a new file be read and written by those who may do so in `folder`, within `most`."""
     mode = inherited(folder)
     if mode is not None:
         with suppress(PermissionError):  # somebody else made it first
-            os.fchmod(descriptor, mode & 0o666)
+            os.fchmod(descriptor, mode & most)
 
 
 def inherited(folder: Path) -> int | None:
@@ -114,18 +144,21 @@ def link(path: Path, keep: Path) -> None:
         keep.hardlink_to(path)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append `line` to `path` in one write, synced; a torn line before it is closed off."""
+def append_line(path: Path, line: bytes, most: int = 0o666) -> None:
+    """Append `line` to `path` in one write, synced; a torn line before it is closed off.
+
+    A new file gets the rights of its folder, as far as they are in `most`.
+    """
     make_folder(path.parent)
     with access(path, "a journal"):
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, flags, most)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             content = (b"\n" if torn else b"") + line + b"\n"
             if size == 0:
-                _take_mode(descriptor, path.parent)
+                take_mode(descriptor, path.parent, most)
             if os.write(descriptor, content) != len(content):
                 raise OSError(None, "the line was written in part; is the disk full?")
             os.fdatasync(descriptor)
@@ -177,6 +210,12 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     make_folder(path.parent)
+    _make(path)
+    sync_folder(path.parent)
+
+
+def _make(path: Path) -> None:
+    """Make a folder in one that is there; its name is not synced yet."""
     with access(path, "a folder of the store"):
         mode = inherited(path.parent)
         try:
@@ -187,7 +226,6 @@ def make_folder(path: Path) -> None:
         else:
             if mode is not None:
                 path.chmod(mode)
-    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
@@ -206,13 +244,14 @@ def sweep(tmp: Path) -> int:
     for leftover in tmp.iterdir() if tmp.is_dir() else ():
         with suppress(OSError, ValueError):
             old = clock.now().timestamp() - leftover.stat().st_mtime > STALE_S
-            if old and not _alive(int(leftover.name.partition("-")[0])):
+            if old and not alive(int(leftover.name.partition("-")[0])):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
                 removed += 1
     return removed
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -129,11 +129,19 @@ def encode(
             group = after
         head = (dataset.name, dataset.version, commit_id, altered, table.num_rows)
         footer = Footer(*head, tuple(runs))
-        writer.add_key_value_metadata({"ibkit": json.dumps(asdict(footer))})
+        writer.add_key_value_metadata({"ibkit": json.dumps(_facts(footer))})
         if keys is not None:
             writer.add_key_value_metadata({"ibkit.place": place})
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _facts(one: Footer | Run) -> dict[str, Any]:
+    """Return what a footer says, by name; `dataclasses.asdict` copies deeply, and slowly."""
+    facts = {name: getattr(one, name) for name in one.__slots__}
+    if isinstance(one, Footer):
+        facts["runs"] = [_facts(run) for run in one.runs]
+    return facts
 
 
 def _run(part: pa.Table, dataset: Dataset, groups: tuple[int, int]) -> Run:

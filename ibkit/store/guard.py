@@ -13,6 +13,8 @@ from ibkit.store import access, compaction, rekey
 from ibkit.store.crypto import State, new_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ibkit.store.access import Role, Share
     from ibkit.store.place import Place
     from ibkit.store.table import Table
@@ -38,6 +40,12 @@ class Guard:
         """Raise `RoleError` if this store was opened as less than `role`."""
         access.check(self._place.role, role, what)
 
+    def _tell(self, what: str, operation: str, tables: Iterable[Table]) -> None:
+        """Tell the audit what is about to be done to whole datasets."""
+        log = self._place.audit
+        tell = log.writes if what == "write" else log.reads
+        tell(operation, ", ".join(table.dataset.name for table in tables), "")
+
     def share(self, whom: Share, *, group: str | None = None) -> None:
         """Say who else on this machine may use the store, by the modes of its folders and files.
 
@@ -45,7 +53,8 @@ class Guard:
         ----------
         whom : {"private", "readers", "writers"}
             Nobody; or the group may read; or the group may read and write. Others never may.
-            Marker, keys' markers and the names in the history stay the owner's.
+            Marker, keys' markers and the names in the history stay the owner's; the log of the
+            audit stays each account's own, and is read by the group.
         group : str, optional
             The group; the present one of the folders if not said.
 
@@ -54,15 +63,16 @@ class Guard:
         RoleError
             This account is not the owner.
         StoreAccessError
-            The root is in a bucket (its policies say who may), or a mode cannot be set.
+            The root is in a bucket (its policies say who may), or a mode cannot be set: what
+            another account made stays its own.
         """
         self._need("owner", "share it")
         self._need_folder("modes")
         place = self._place
         kept = [place.paths.meta(one) / "history" for one in DATASETS.values()]
         place.settle()
-        access.share(place.root, whom, group, [*kept, place.root / "meta" / "audit"])
         place.audit.writes("share", "", "", whom=whom, group=group)
+        access.share(place.root, whom, group, kept, place.root / "meta" / "audit")
 
     def _need_folder(self, what: str) -> None:
         if not self._place.medium.local:
@@ -72,7 +82,9 @@ class Guard:
 
     # --- encryption ------------------------------------------------------------------------------
 
-    def encrypt(self, dataset: str, *, key: str | None = None) -> pd.DataFrame:
+    def encrypt(
+        self, dataset: str, *, key: str | None = None, progress: bool = False
+    ) -> pd.DataFrame:
         """Encrypt a dataset at rest from now on, and what it holds already.
 
         Parameters
@@ -82,6 +94,8 @@ class Guard:
         key : str, optional
             The name of a key that is there already. None: one is made, and kept in the folder of
             secrets or the keyring.
+        progress : bool
+            Show a bar of instruments.
 
         Returns
         -------
@@ -95,8 +109,8 @@ class Guard:
         MissingKeyError
             `key` is nowhere.
         StoreError
-            There is no place to keep a new key; or a stream is being appended to the dataset: end
-            it, and call again.
+            There is no place to keep a new key; or a stream is being appended to the dataset, or
+            a query is open on it: end that, and call again.
 
         Notes
         -----
@@ -105,20 +119,27 @@ class Guard:
         Parquet cannot read such files. What the disk held before stays in its free blocks until
         they are overwritten.
         """
-        return self._turn(dataset, key, "encrypt")
+        return self._turn(dataset, key, "encrypt", progress=progress)
 
-    def rotate_key(self, dataset: str, *, key: str | None = None) -> pd.DataFrame:
+    def rotate_key(
+        self, dataset: str, *, key: str | None = None, progress: bool = False
+    ) -> pd.DataFrame:
         """Encrypt everything of a dataset with a new key; the old one may be thrown away then.
 
-        Parameters, result and errors are those of `encrypt`. May be killed and called again:
-        files name their key, so both keys serve until it is through.
+        Parameters, result and errors are those of `encrypt`. May be killed and called again, and
+        goes on where it was: files name their key, so both keys serve until it is through.
         """
         if self._table(dataset).door.seal.state(fresh=True) is None:
             raise StoreError(f"{dataset} is not encrypted; store.encrypt({dataset!r}) does that")
-        return self._turn(dataset, key, "rotate_key")
+        return self._turn(dataset, key, "rotate_key", progress=progress)
 
     def _turn(
-        self, dataset: str, key: str | None, operation: Literal["encrypt", "rotate_key"]
+        self,
+        dataset: str,
+        key: str | None,
+        operation: Literal["encrypt", "rotate_key"],
+        *,
+        progress: bool,
     ) -> pd.DataFrame:
         table = self._table(dataset)
         self._need("owner", f"{operation.replace('_', ' ')} {dataset}")
@@ -126,7 +147,7 @@ class Guard:
         old = seal.state(fresh=True)
         if operation == "encrypt" and old is not None and not old.turning:
             raise StoreError(f"{dataset} is encrypted already; store.rotate_key changes its key")
-        if old is not None and old.turning and key is None:
+        if old is not None and (old.turning or old.rotating) and key is None:
             key = old.key  # it was interrupted: on with it
         if key is None:
             key = new_key(dataset)
@@ -134,15 +155,25 @@ class Guard:
         seal.keys.find(dataset, key)
         place.settle()
         place.audit.writes(operation, dataset, "", key=key)
-        self._mark(table, State(key, turning=old is None or old.turning))
+        plain = old is None or old.turning
+        self._mark(table, State(key, turning=plain, rotating=not plain))
         rows = [
             (dataset, slug, len(commit.files), sum(one.bytes for one in commit.files))
-            for slug in table.slugs()
+            for slug in self._shown(table.slugs(), operation, progress=progress)
             if (commit := rekey.rewrite(table, slug, operation, key)) is not None
         ]
+        rekey.rewrite_aside(table, key)
         self._forget_plain(table)
         self._mark(table, State(key))
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+    @staticmethod
+    def _shown(slugs: list[str], what: str, *, progress: bool) -> Iterable[str]:
+        from tqdm.auto import tqdm
+
+        words = what.replace("_", " ")
+        bar: Iterable[str] = tqdm(slugs, desc=words, unit="instrument", disable=not progress)
+        return bar
 
     def _mark(self, table: Table, state: State) -> None:
         medium, path = self._place.medium, table.door.seal.marker
@@ -159,6 +190,7 @@ class Guard:
         compaction.remove(table, grace_s=0.0)
         if table.cache is not None:
             table.cache.clear(table.dataset)
+        rekey.forget_unfinished(table)
         left = [segment.path for segment in table.wal.all()]
         if left:
             raise StoreError(

@@ -6,11 +6,12 @@ Not here: checks of the rows; they are the same for every write.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
@@ -22,13 +23,17 @@ from ibkit.store import disk
 from ibkit.store.frames import BAR_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 
     from ibkit.store.journal import Commit
+
+F = TypeVar("F", bound="Sized")
 
 OFFSET: Final = r":\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)$"  # how an ISO time with a zone ends
 CHUNK: Final = 1_000_000  # rows in memory at a time
 DAY_S: Final = 86_400
+# what a column of theirs may become
+MAPPED: Final = (*BAR_FIELDS, "what_to_show", "use_rth", "delayed", "source", "con_id")
 # what others call the start of a bar
 TIMES: Final = ("ts", "date", "datetime", "time", "timestamp")
 
@@ -75,7 +80,7 @@ class Source:
         first = 0
         for frame in self._raw(rows):
             with counted_from(first):
-                ours = self._ours(_flat(frame))
+                ours = self._ours(flat(frame))
             yield first, ours
             first += len(frame)
 
@@ -91,8 +96,8 @@ class Source:
 
     def _ours(self, frame: pd.DataFrame) -> pd.DataFrame:
         renamed = _renamed(frame, self.columns)
-        times = _times(renamed["ts"], self.zone)
-        renamed["ts"] = times - pd.Timedelta(seconds=self.shift_s) if self.shift_s else times
+        moments = times(renamed["ts"], self.zone)
+        renamed["ts"] = moments - pd.Timedelta(seconds=self.shift_s) if self.shift_s else moments
         if self.volume_unit != 1 and "volume" in renamed:
             renamed["volume"] = renamed["volume"] * self.volume_unit
         return renamed
@@ -151,24 +156,27 @@ def run(
     if not any(len(frame) for _, frame in kept):
         raise InvalidRowsError("bars", [("there are no rows", 0, "nothing but a head")])
     if len(kept) > 1:  # of a single one, writing is the check
-        for first, frame in _shown(found.chunks(), "checked", progress=progress):
-            with counted_from(first):
-                check(frame)
+        with closing(shown(found.chunks(), "checked", on=progress)) as checking:
+            for first, frame in checking:
+                with counted_from(first):
+                    check(frame)
         chunks = found.chunks()
         kept = []
     commits = []
-    for first, frame in _shown(chain(kept, chunks), "written", progress=progress):
-        with counted_from(first):
-            commits.append(put(frame))
+    with closing(shown(chain(kept, chunks), "written", on=progress)) as writing:
+        for first, frame in writing:
+            with counted_from(first):
+                commits.append(put(frame))
     return _sum(commits)
 
 
-def _shown(
-    chunks: Iterable[tuple[int, pd.DataFrame]], what: str, *, progress: bool
-) -> Iterator[tuple[int, pd.DataFrame]]:
+def shown(
+    chunks: Iterable[tuple[int, F]], what: str, *, on: bool
+) -> Generator[tuple[int, F], None, None]:
+    """Yield the chunks, and show how many rows went by; close it to end the line."""
     from tqdm.auto import tqdm
 
-    with tqdm(unit=" rows", unit_scale=True, desc=what, disable=not progress) as bar:
+    with tqdm(unit=" rows", unit_scale=True, desc=what, disable=not on) as bar:
         for first, frame in chunks:
             yield first, frame
             bar.update(len(frame))
@@ -202,7 +210,7 @@ def _read(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         yield from reader
 
 
-def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with its index as a column, unless it only counts rows."""
     if isinstance(frame.index, pd.RangeIndex):
         return frame
@@ -212,17 +220,52 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _renamed(frame: pd.DataFrame, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    names = dict(columns) if columns is not None else _guessed(frame)
-    missing = [name for name in names if name not in frame.columns]
+    if columns is None:
+        names = _guessed(frame)
+    else:
+        names = checked_map(columns, list(frame.columns), [*MAPPED, "ts"], "bars")
     wanted = [name for name in ("ts", "open", "high", "low", "close") if name not in names.values()]
     have = ", ".join(map(str, frame.columns))
-    if missing:
-        words = f"columns= names it, the data has {have}"
-        raise InvalidRowsError("bars", [(f"no column {missing[0]!r}", len(frame), words)])
     if wanted:
         words = f"say with columns= which of {have} it is"
-        raise InvalidRowsError("bars", [(f"no column for {wanted[0]!r}", len(frame), words)])
+        raise InvalidRowsError("bars", [(f"no column for {', '.join(wanted)}", len(frame), words)])
     return frame[list(names)].rename(columns=names)
+
+
+def checked_map(
+    columns: Mapping[Any, str], there: Sequence[Any], known: Sequence[str], dataset: str
+) -> dict[Any, str]:
+    """Return a map of their columns to ours.
+
+    Raises
+    ------
+    InvalidRowsError
+        It names a column that the data do not have, or one that is none of ours, or one twice.
+    """
+    have, ours = ", ".join(map(str, there)), list(columns.values())
+    failures = [
+        (f"no column {name!r}{_meant(name, there)}", 0, f"columns= names it, the data has {have}")
+        for name in columns
+        if name not in there
+    ]
+    failures += [
+        (f"{theirs!r} cannot become {name!r}{_meant(name, known)}", 0, f"ours: {', '.join(known)}")
+        for theirs, name in columns.items()
+        if name not in known
+    ]
+    failures += [
+        (f"{name!r} is named twice", 0, ", ".join(f"{one}={to}" for one, to in columns.items()))
+        for name in dict.fromkeys(ours)
+        if ours.count(name) > 1
+    ]
+    if failures:
+        raise InvalidRowsError(dataset, failures)
+    return dict(columns)
+
+
+def _meant(name: Any, known: Sequence[Any]) -> str:
+    near = get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _guessed(frame: pd.DataFrame) -> dict[Any, str]:
@@ -233,7 +276,7 @@ def _guessed(frame: pd.DataFrame) -> dict[Any, str]:
     return {**dict.fromkeys(times[:1], "ts"), **fields}
 
 
-def _times(column: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
+def times(column: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
     """Return instants in UTC; texts are read as ISO dates."""
     try:
         times = _parsed(column)

@@ -79,10 +79,11 @@ def _arrow(data: Any, dataset: Dataset) -> pa.Table:
 
 
 def _from_pandas(frame: pd.DataFrame, dataset: Dataset) -> pa.Table:
+    columns: list[tuple[Any, pd.Series[Any] | pd.Index[Any]]] = list(frame.items())
     if "ts" not in frame.columns:
-        frame = frame.rename_axis(index="ts").reset_index()
+        columns.insert(0, ("ts", frame.index))
     arrays, names, failures = [], [], []
-    for name, column in frame.items():
+    for name, column in columns:
         try:
             arrays.append(_array(column))
         except (pa.ArrowException, TypeError, ValueError) as error:
@@ -93,7 +94,7 @@ def _from_pandas(frame: pd.DataFrame, dataset: Dataset) -> pa.Table:
     return pa.Table.from_arrays(arrays, names)
 
 
-def _array(column: pd.Series[Any]) -> pa.Array:
+def _array(column: pd.Series[Any] | pd.Index[Any]) -> pa.Array:
     plain = isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub"
     return pa.array(column.to_numpy()) if plain else pa.Array.from_pandas(column)
 

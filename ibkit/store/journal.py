@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ibkit.errors import CorruptFileError
+from ibkit.store.locks import renewed
 from ibkit.store.medium import LOCAL
 
 if TYPE_CHECKING:
@@ -151,6 +152,11 @@ class Journals:
         self._medium = medium
         self._known: OrderedDict[Path, _Known] = OrderedDict()
         self._lock = Lock()
+        renewed(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: another thread may have been reading just then."""
+        self._known, self._lock = OrderedDict(), Lock()
 
     def append(self, path: Path, commit: Commit) -> None:
         """Write `commit` as the journal's next line; it is on the disk when this returns."""
@@ -185,7 +191,9 @@ def _read_on(path: Path, known: _Known | None, medium: Medium) -> _Known:
 
 def to_line(commit: Commit) -> bytes:
     """Return a commit as one line of JSON, without its end."""
-    facts = {"v": 1, "at": _iso(commit.at), **asdict(commit)}
+    facts: dict[str, Any] = {"v": 1, "at": _iso(commit.at)}
+    facts |= {name: getattr(commit, name) for name in commit.__slots__}  # asdict copies deeply
+    facts["files"] = [{name: getattr(one, name) for name in one.__slots__} for one in commit.files]
     for name in ("span", "range"):
         if facts[name]:
             facts[name] = [_iso(edge) for edge in facts[name]]

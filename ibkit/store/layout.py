@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -101,6 +102,7 @@ def codes(ts: npt.NDArray[np.int64], grain: Grain) -> npt.NDArray[np.int64]:
     return ts.view("M8[us]").astype(f"M8[{UNITS[grain]}]").view(np.int64)
 
 
+@lru_cache(maxsize=4096)
 def label(code: int, grain: Grain) -> str:
     """Return the folder's name of a period; a dataset of grain ``"all"`` has none.
 
@@ -110,6 +112,7 @@ def label(code: int, grain: Grain) -> str:
     return "" if grain == "all" else f"{grain}={np.array(code).view(f'M8[{UNITS[grain]}]')}"
 
 
+@lru_cache(maxsize=4096)
 def code(name: str, grain: Grain) -> int | None:
     """Return the number of the period that a folder is named for; None if it is none of ours."""
     head, equals, tail = name.partition("=")
@@ -122,6 +125,7 @@ def code(name: str, grain: Grain) -> int | None:
     return found if label(found, grain) == name else None
 
 
+@lru_cache(maxsize=4096)
 def bounds(code: int, grain: Grain) -> tuple[int, int]:
     """Return the first microsecond of a period, and the first after it.
 

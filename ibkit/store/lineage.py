@@ -7,6 +7,7 @@ is kept under a second name, and a footer says when its file last lost some. Not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -37,7 +38,9 @@ def instant(as_of: datetime | int) -> int:
     ValueError
         It has no zone.
     """
-    return as_of if isinstance(as_of, int) else micros(as_of)
+    number: Any = as_of
+    # one out of a frame is numpy's own
+    return int(number) if isinstance(number, Integral) else micros(number)
 
 
 # --- reading the past ----------------------------------------------------------------------------
@@ -72,10 +75,11 @@ def read(
         A file of that time is not kept any more.
     """
     start, end = span
+    segments = table.wal.segments(slug)  # before the journal: what is sealed meanwhile it knows
     log = table.log(slug)
     streamed = any(commit.sealed and commit.commit_id > at for commit in log)
     marks = sealed([commit for commit in log if commit.commit_id <= at])
-    tail = table.wal.tail(slug, table.wal.segments(slug), marks, until=at)
+    tail = table.wal.tail(slug, segments, marks, until=at)
     parts = []
     for code, new in table.parts(slug, start, end, tail, series):
         rows = _part(table, slug, code, at, series=series, streamed=streamed)
@@ -89,8 +93,36 @@ def read(
 def _part(
     table: Table, slug: str, code: int, at: int, *, series: tuple[Any, ...] | None, streamed: bool
 ) -> pa.Table | None:
-    """Return one period's rows of then, all columns; None: there were none."""
+    """Return one period's rows of then, all columns; None: there were none.
+
+    A path is another file as soon as a writer was there, so what was read by paths is believed
+    if they led to the same files all the time.
+    """
     kept = versions(table, slug, code)
+    while True:
+        found, pruned = None, None
+        try:
+            found = _made_of(kept, table, slug, code, at, series=series, streamed=streamed)
+        except PrunedError as error:
+            pruned = error
+        before, kept = kept, versions(table, slug, code)
+        if kept == before:
+            if pruned is not None:
+                raise pruned
+            return found
+
+
+def _made_of(
+    kept: Sequence[Version],
+    table: Table,
+    slug: str,
+    code: int,
+    at: int,
+    *,
+    series: tuple[Any, ...] | None,
+    streamed: bool,
+) -> pa.Table | None:
+    """Return one period's rows of then, out of its versions."""
     base = _base(table, slug, code, at, kept)
     found = None if base is None else _rows(table, base, at, series)
     if streamed:  # rows that were in a segment then came into the files later

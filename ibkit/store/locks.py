@@ -1,4 +1,4 @@
-"""One writer at a time per instrument, across threads and processes.
+"""One writer at a time per instrument, across threads and processes; and what a fork must renew.
 
 `flock` and nothing else: the kernel drops it when its holder dies (a lock file with a pid in it
 would stay), and, unlike `lockf`, it is not lost when any other descriptor of the file is closed.
@@ -11,7 +11,8 @@ import fcntl
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakSet
 
 from ibkit import clock
 from ibkit.errors import StoreBusyError
@@ -22,7 +23,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST_WAIT_S: Final = 0.0005
-LONGEST_WAIT_S: Final = 0.01
+LONGEST_WAIT_S: Final = 0.002  # asking costs microseconds, an idle disk milliseconds
+_RENEWED: Final[WeakSet[Renewable]] = WeakSet()
+
+
+class Renewable(Protocol):
+    """What holds a lock of threads, which a fork would copy as it is, held by nobody."""
+
+    def renew(self) -> None:
+        """Take a free lock, and forget what another thread may have left half done."""
+        ...
+
+
+def renewed(holder: Renewable) -> None:
+    """Renew `holder` in every child that this process forks, for as long as it lives."""
+    _RENEWED.add(holder)
+
+
+def _renew() -> None:
+    for holder in list(_RENEWED):
+        holder.renew()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 @contextmanager

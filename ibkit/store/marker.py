@@ -16,6 +16,8 @@ from ibkit.store.medium import LOCAL
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
     from ibkit.store.medium import Medium
 
 Kind = Literal["sim", "real"]
@@ -64,6 +66,27 @@ def check(root: object, found: Kind | None, wanted: Kind | None) -> None:
             f"{root} holds {words[found]} data; {words[wanted]} data cannot join it.\n"
             "Hint: each profile has a folder of its own; name another root."
         )
+
+
+def kind_of(source: str | None) -> Kind:
+    """Return of which kind the rows of a source are."""
+    return "sim" if (source or "").upper().startswith("SIM") else "real"
+
+
+def check_rows(sources: pa.ChunkedArray, kind: Kind) -> None:
+    """Raise if rows are of another kind, by their own column ``source``, than their writer says.
+
+    Raises
+    ------
+    ProfileMixError
+        Names the source.
+    """
+    for source in sources.unique().to_pylist():
+        if source is not None and kind_of(source) != kind:
+            raise ProfileMixError(
+                f"rows of source {source!r} cannot be written as {kind} ones.\n"
+                "Hint: simulated rows have a source that begins with SIM, and a root of their own."
+            )
 
 
 def _create(path: Path, kind: Kind, medium: Medium) -> None:

@@ -16,7 +16,7 @@ from ibkit.store import disk
 from ibkit.store.locks import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -76,8 +76,11 @@ class Medium(Protocol):
         """Put `content` at `path` unless something is there; say whether it was done."""
         ...
 
-    def append(self, path: Path, line: bytes, name: str) -> None:
-        """Append one line, durably; `name` sorts it among the others where lines are objects."""
+    def append(self, path: Path, line: bytes, name: str, *, most: int = 0o666) -> None:
+        """Append one line, durably; `name` sorts it among the others where lines are objects.
+
+        `most` are the rights that a new file may give to anybody.
+        """
         ...
 
     def remove(self, path: Path) -> None:
@@ -142,9 +145,9 @@ class Local:
         """Put `content` at `path` unless something is there."""
         return disk.create(path, content, tmp=tmp)
 
-    def append(self, path: Path, line: bytes, name: str) -> None:  # noqa: ARG002 - a file has order
+    def append(self, path: Path, line: bytes, name: str, *, most: int = 0o666) -> None:  # noqa: ARG002 - a file has order
         """Append one line, durably."""
-        disk.append_line(path, line)
+        disk.append_line(path, line, most)
 
     def remove(self, path: Path) -> None:
         """Remove a file."""
@@ -161,6 +164,15 @@ class Local:
 
 
 LOCAL = Local()
+
+
+def replace_all(medium: Medium, puts: Sequence[disk.Put], *, tmp: Path) -> None:
+    """Put several files in place; a folder takes all or none where its disk is full."""
+    if isinstance(medium, Local):
+        disk.replace_all(puts, tmp=tmp)
+        return
+    for put in puts:
+        medium.replace(put.path, put.content, tmp=tmp, keep=put.keep)
 
 
 class Door:

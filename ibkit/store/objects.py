@@ -167,7 +167,7 @@ class Objects:
         """Put `content` at `path` unless something is there."""
         return self._put(str(path), content, "create") is not None
 
-    def append(self, path: Path, line: bytes, name: str) -> None:
+    def append(self, path: Path, line: bytes, name: str, *, most: int = 0) -> None:  # noqa: ARG002 - a bucket has policies
         """Put a line as an object of its own; one of the same name is never overwritten."""
         for again in count():
             suffix = f"-{again}" if again else ""

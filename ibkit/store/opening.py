@@ -32,8 +32,10 @@ def open_store(
         Its name; each has a root of its own.
     root : Path, optional
         That folder instead of the profile's.
-    kind, role
+    kind
         As for `Store`.
+    role
+        As for `Store`; the one of the settings if not said.
     """
     table = settings.store
     url = f"{table.url.rstrip('/')}/{profile}" if table.url and root is None else None
@@ -41,7 +43,7 @@ def open_store(
     return Store(
         url or root or settings.root(profile),
         kind=kind,
-        role=role,
+        role=role or table.role,
         audit=table.audit,
         encrypted=table.encrypted,
         keys=Keys(folder),

@@ -1,7 +1,8 @@
 """How good the stored rows are: gaps, stale tails, spikes, dead volume, sizes that contradict.
 
 Measures, never changes. Pure but for the reading of tables. What a session is comes from the
-caller; without it, a session ends where bars pause for long.
+caller; without it, a session ends where bars pause for long, and that one is missing as a whole is
+seen where the calendar of the exchange is known (`calendars`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ibkit.schema import BAR_SIZES
-from ibkit.store import coverage, files, spans
+from ibkit.store import calendars, coverage, files, spans
 from ibkit.store.journal import micros
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _measured(
     return {
         **empty,
         **found,
-        **_gaps(bars.ts, size, _confirmed(table, slug, series), known),
+        **_gaps(bars.ts, size, _confirmed(table, slug, series), known, slug),
         "outliers": spikes(bars.close, bars.ts, size),
         "zero_volume_run": longest_run(bars.volume == 0) if series[0] == "TRADES" else 0,
         "wap_outside": int(((bars.wap < bars.low) | (bars.wap > bars.high)).sum()),
@@ -178,10 +179,14 @@ def _gaps(
     size: BarSize,
     confirmed: Sequence[Span],
     sessions: Sequence[tuple[datetime, datetime]] | None,
+    slug: str,
 ) -> dict[str, float]:
     """Return how many gaps there are, how many bars they miss, and the longest, in bars."""
     step = size.seconds * 1_000_000
-    holes = _holes(ts, size) if sessions is None else _missed(ts, step, sessions)
+    if sessions is None:
+        holes = [*_holes(ts, size), *_skipped(ts, size, slug)]
+    else:
+        holes = [*_missed(ts, step, sessions)]
     left = [end - start for start, end in spans.minus(holes, confirmed)]
     lengths = [max(1, round(length / step)) for length in left]
     missing = sum(lengths)
@@ -202,6 +207,14 @@ def _holes(ts: Ints, size: BarSize) -> list[Span]:
     else:  # a weekend with a holiday on either side is five days
         at = np.flatnonzero(lengths > step + 4 * DAY_US)
     return [(int(ts[i]) + step, int(ts[i + 1])) for i in at.tolist()]
+
+
+def _skipped(ts: Ints, size: BarSize, slug: str) -> list[Span]:
+    """Return the sessions that the exchange held, between two bars, and that have none."""
+    if not size.intraday:
+        return []
+    held = calendars.sessions(slug, int(ts[0]), int(ts[-1]))
+    return [one for one in held if np.searchsorted(ts, one[0]) == np.searchsorted(ts, one[1])]
 
 
 def _missed(ts: Ints, step: int, sessions: Sequence[tuple[datetime, datetime]]) -> Iterator[Span]:

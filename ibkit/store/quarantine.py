@@ -68,6 +68,8 @@ def _twins(table: pa.Table, dataset: Dataset) -> Iterable[tuple[str, Bools, list
 
 def keep(table: Table, slug: str, bad: pa.Table, order: Write) -> None:
     """Write rows that were set aside to a file of their own, durably."""
+    facts = {"rows": bad.num_rows, "source": order.source}
+    table.door.tell_write("quarantine", table.dataset.name, slug, **facts)
     about = json.dumps({"source": order.source, "request": order.request})
     schema = bad.schema.with_metadata({"ibkit": about})
     sink = pa.BufferOutputStream()

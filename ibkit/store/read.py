@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from ibkit.errors import UnknownSeriesError
 from ibkit.schema import BAR_SIZES, DATASETS, BarSize
 from ibkit.schema import bar_size as size_of
-from ibkit.store import coverage, files, frames, instruments, lazy, parallel, resample
+from ibkit.store import coverage, files, frames, instruments, lazy, parallel, resample, unknown
 from ibkit.store.journal import micros
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class Reading:
         def one(slug: str) -> tuple[str, pa.Table]:
             rows = _some(table, slug, low, high, [*dict.fromkeys([*names, "ts", *where])], where)
             if not rows.num_rows and not table.log(slug) and table.fresh(slug) is None:
-                raise UnknownSeriesError(f"{dataset} holds nothing of {slug}.")
+                raise unknown.instrument(table, slug)
             return slug, rows.select(names)
 
         with ThreadPoolExecutor(THREADS) as pool:
@@ -443,11 +443,21 @@ def _rows(table: Table, slug: str, ask: Ask) -> pa.Table:
 
 
 def slugs_of(table: Table, instrument: Any) -> list[str]:
-    """Return the slugs of the instruments that are meant; None means all."""
+    """Return the slugs of the instruments that are meant; None means all.
+
+    Raises
+    ------
+    UnknownSeriesError
+        The table has nothing of one of them.
+    """
     if instrument is None:
         return table.slugs()
     wanted = instrument if _is_many(instrument) else [instrument]
-    return list(dict.fromkeys(instruments.find(each, table) for each in wanted))
+    found = list(dict.fromkeys(instruments.find(each, table) for each in wanted))
+    for slug in found:
+        if not table.has(slug):
+            raise unknown.instrument(table, slug)
+    return found
 
 
 def _some(

@@ -9,10 +9,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ibkit.errors import ProfileMixError, UnknownSeriesError
+from ibkit.errors import ProfileMixError
 from ibkit.schema import DATASETS, GAPS
 from ibkit.schema import bar_size as size_of
-from ibkit.store import coverage, frames, importer, instruments, marker, quarantine, spans, sql
+from ibkit.store import (
+    coverage,
+    frames,
+    importer,
+    instruments,
+    marker,
+    quarantine,
+    spans,
+    sql,
+    unknown,
+)
+from ibkit.store.bulk import Importing
 from ibkit.store.cache import LIMIT, Cache
 from ibkit.store.export import Exporting
 from ibkit.store.guard import Guard
@@ -40,7 +51,7 @@ if TYPE_CHECKING:
     Instrument = Any  # a shorthand, a slug, or an ib_async Contract
 
 
-class Store(Guard, Upkeep, Reading, Exporting, Doors):
+class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
     """Market data of one profile, in one folder of plain Parquet.
 
     Parameters
@@ -119,6 +130,7 @@ class Store(Guard, Upkeep, Reading, Exporting, Doors):
     ) -> None:
         terms = {"role": role, "encrypted": tuple(encrypted), "keys": keys, "audit": audit}
         self._terms: dict[str, Any] = {**terms, "options": options, "writers": writers}
+        self._at: int | None = None  # see `as_of`
         self._place = open_place(root, **self._terms)
         self.root: Any = self._place.root if self._place.medium.local else self._place.name
         self._paths = self._place.paths
@@ -234,6 +246,8 @@ class Store(Guard, Upkeep, Reading, Exporting, Doors):
             write = replace(write, set_aside=bad.num_rows)
         else:
             rows, bad = table.prepare(data, write), None
+        if "source" in [*getattr(data, "column_names", getattr(data, "columns", ()))]:
+            marker.check_rows(rows["source"], marker.kind_of(write.source))
         self._settle(write.source)
         if bad is not None and bad.num_rows:
             quarantine.keep(table, slug, bad, write)
@@ -241,7 +255,7 @@ class Store(Guard, Upkeep, Reading, Exporting, Doors):
 
     def _settle(self, source: str) -> None:
         """Mark a new store by its first rows, and refuse rows of the other kind."""
-        kind: marker.Kind = "sim" if source.upper().startswith("SIM") else "real"
+        kind = marker.kind_of(source)
         if self.kind and self.kind != kind:
             raise ProfileMixError(
                 f"{self.root} holds {self.kind} data; rows of source {source!r} are {kind}.\n"
@@ -482,9 +496,7 @@ class Store(Guard, Upkeep, Reading, Exporting, Doors):
 
     def _table(self, name: str) -> Table:
         if name not in DATASETS:
-            raise UnknownSeriesError(
-                f"There is no dataset {name!r}; there are {', '.join(DATASETS)}."
-            )
+            raise unknown.dataset(name)
         if name not in self._tables:
             table = Table(
                 DATASETS[name], self._paths, self._journals, self._place.door(DATASETS[name])
@@ -495,9 +507,16 @@ class Store(Guard, Upkeep, Reading, Exporting, Doors):
         return self._tables[name]
 
     def recipe(self) -> dict[str, Any]:
-        """Return the arguments that make this store again, in another process."""
+        """Return the arguments that make this store again, in another process; see `remade`."""
         facts = {"root": self.root, "kind": self._kind, "cache_bytes": self._cache.limit}
-        return {**facts, **self._terms}
+        return {**facts, **self._terms, "as_of": self._at}
+
+    @classmethod
+    def remade(cls, recipe: Mapping[str, Any]) -> Store:
+        """Return the store of a `recipe`, as of the same time."""
+        facts = dict(recipe)
+        at = facts.pop("as_of")
+        return cls(**facts) if at is None else cls(**facts).as_of(at)
 
 
 def _span(span: tuple[datetime, datetime] | None) -> tuple[int, int] | None:

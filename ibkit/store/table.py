@@ -21,8 +21,9 @@ from ibkit.errors import StoreError
 from ibkit.store import files, intake, layout, merge, spans
 from ibkit.store.author import range_of, who
 from ibkit.store.check import check_rows
+from ibkit.store.disk import Put
 from ibkit.store.journal import Commit, FileChange, Journals, micros, moment
-from ibkit.store.medium import PLAIN
+from ibkit.store.medium import PLAIN, replace_all
 from ibkit.store.merge import Merged
 from ibkit.store.wal import Marks, Tail, Wal
 
@@ -147,8 +148,10 @@ class Table:
         return self.door.medium.exclusively(lock, LOCK_TIMEOUT_S, action)
 
     def _write(self, slug: str, rows: pa.Table, order: Write) -> Commit:
-        if order.operation == "replace_range":
-            self._seal(slug)  # else what a stream brought there would come back
+        # else what a stream brought there before would come back: over rows that are removed, and
+        # over rows that say what a file said already, for which nothing is written
+        if order.operation == "replace_range" or _cross(rows, self.fresh(slug)):
+            self._seal(slug)
         return self._commit(slug, rows, order)
 
     def seal(self, slug: str) -> Commit | None:
@@ -197,9 +200,11 @@ class Table:
             range=range_of(table),
             who=who(),
         )
+        puts: list[Put] = []
         for code, part in parts:
             rows = part if order.sealed else stamped(part, commit.commit_id)
-            commit = self._write_period(code, rows, commit, before[code])
+            commit = self._merge_period(code, rows, commit, before[code], puts)
+        replace_all(self.door.medium, puts, tmp=self.tmp)
         if not commit.files and not self._says_more(slug, order):
             return replace(commit, commit_id=0, operation="none")
         self._journals.append(self._paths.journal(self.dataset, slug), commit)
@@ -221,17 +226,24 @@ class Table:
             return [(code, table) for code in touched]
         return [(code, _where(table, codes, code)) for code in sorted(touched)]
 
-    def _write_period(
-        self, code: int, part: pa.Table, commit: Commit, before: files.Footer | None
+    def _merge_period(
+        self,
+        code: int,
+        part: pa.Table,
+        commit: Commit,
+        before: files.Footer | None,
+        puts: list[Put],
     ) -> Commit:
-        """Return `commit` with what became of one period, whose file said `before`."""
+        """Return `commit` with what becomes of one period by `puts`; its file said `before`."""
         merged = self._merged(
             files.read(self.part(commit.instrument, code), self.dataset, door=self.door),
             part,
             commit,
         )
         if merged.table is not None:
-            change = self.replace_file(code, merged.table, commit, before, additive=merged.additive)
+            additive = merged.additive
+            put, change = self._put(code, merged.table, commit, before, additive=additive)
+            puts.append(put)
         elif before is not None and not self._journaled(commit.instrument, before.commit_id):
             change = self._adopted(code, commit, before)
         else:
@@ -253,7 +265,21 @@ class Table:
         *,
         additive: bool,
     ) -> FileChange:
-        """Put the merged rows in place; the old file is kept if rows of it would be lost."""
+        """Put rows in place as the file of a period; see `_put`."""
+        put, change = self._put(code, table, commit, before, additive=additive)
+        replace_all(self.door.medium, [put], tmp=self.tmp)
+        return change
+
+    def _put(
+        self,
+        code: int,
+        table: pa.Table,
+        commit: Commit,
+        before: files.Footer | None,
+        *,
+        additive: bool,
+    ) -> tuple[Put, FileChange]:
+        """Return merged rows as a file; the old one is kept if rows of it would be lost."""
         label = layout.label(code, self.dataset.grain)
         starts = merge.run_starts(table, self.dataset.series)
         altered = (before.altered if before else 0) if additive else commit.commit_id
@@ -268,14 +294,9 @@ class Table:
         )
         kept = None if before is None or additive else before.commit_id
         keep = kept and self._paths.history(self.dataset, commit.instrument, label, kept)
-        self.door.medium.replace(
-            self.part(commit.instrument, code),
-            content,
-            tmp=self._paths.tmp(self.dataset),
-            keep=keep or None,
-        )
+        put = Put(self.part(commit.instrument, code), content, keep or None)
         digest = hashlib.sha256(content).hexdigest()
-        return FileChange(label, table.num_rows, len(content), digest, kept)
+        return put, FileChange(label, table.num_rows, len(content), digest, kept)
 
     def _journaled(self, slug: str, commit_id: int) -> bool:
         return any(commit.commit_id == commit_id for commit in reversed(self.log(slug)))
@@ -507,6 +528,14 @@ def of_series(table: pa.Table, dataset: Dataset, series: tuple[Any, ...] | None)
     for name, value in zip(dataset.series, series, strict=True):
         same &= pc.equal(table[name], value).to_numpy()
     return table if same.all() else table.filter(same)
+
+
+def _cross(rows: pa.Table, tail: Tail | None) -> bool:
+    """Whether rows and a tail of streams may have a key in common."""
+    if tail is None or not rows.num_rows:
+        return False
+    new, old = (files.microseconds(one["ts"]) for one in (rows, tail.rows))
+    return bool(new.min() <= old.max() and old.min() <= new.max())
 
 
 def _where(table: pa.Table, codes: Ints, code: int) -> pa.Table:

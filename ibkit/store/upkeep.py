@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 from ibkit import clock
 from ibkit.errors import StoreAccessError
 from ibkit.schema import DATASETS, GAPS
-from ibkit.store import compaction, frames, instruments, lineage, quality, quarantine, verify
+from ibkit.store import (
+    compaction,
+    frames,
+    instruments,
+    lineage,
+    quality,
+    quarantine,
+    unknown,
+    verify,
+)
 from ibkit.store import repair as fixing
 from ibkit.store.appender import ROTATE_S, Appender
 from ibkit.store.compaction import GRACE_S, Compactor
 from ibkit.store.table import Table, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from typing import Self
 
@@ -35,12 +44,14 @@ class Upkeep:
     """What `Store` does beside reading and writing; needs its `_table`, `_settle`, `datasets`."""
 
     _tables: dict[str, Table]
+    _at: int | None
 
     if TYPE_CHECKING:  # the other halves bring them
 
         def _table(self, name: str) -> Table: ...
         def _settle(self, source: str) -> None: ...
         def _need(self, role: Role, what: str) -> None: ...
+        def _tell(self, what: str, operation: str, tables: Iterable[Table]) -> None: ...
         def datasets(self) -> list[str]: ...  # noqa: D102 - see Store
 
     def _tables_of(self, dataset: str | None) -> list[Table]:
@@ -117,16 +128,18 @@ class Upkeep:
             One row a seal: ``dataset instrument commit_id rows_in rows_added files``.
         """
         self._need("owner", "compact it")
-        self._need("writer", "compact")
-        return compaction.compact(self._tables_of(dataset), grace_s=grace_s)
+        tables = self._tables_of(dataset)
+        self._tell("write", "compact", tables)
+        return compaction.compact(tables, grace_s=grace_s)
 
     def compactor(
         self, dataset: str | None = None, *, every_s: float = 60.0, grace_s: float = GRACE_S
     ) -> Compactor:
         """Compact in the background, every `every_s` seconds, until the returned block ends."""
         self._need("owner", "compact it")
-        self._need("writer", "compact")
-        return Compactor(self._tables_of(dataset), every_s=every_s, grace_s=grace_s)
+        tables = self._tables_of(dataset)
+        self._tell("write", "compact", tables)
+        return Compactor(tables, every_s=every_s, grace_s=grace_s)
 
     # --- lineage ---------------------------------------------------------------------------------
 
@@ -157,9 +170,17 @@ class Upkeep:
             ``rows_in rows_added rows_changed rows_removed files source request rows_set_aside``,
             the range of the rows (``first last``), ``who``, the ``sha256`` of the files that were
             put in place, and the ``versions`` of the libraries.
+
+        Raises
+        ------
+        UnknownSeriesError
+            The dataset has nothing of the instrument.
         """
         table = self._table(dataset)
-        log = table.log(instruments.find(instrument, table))
+        slug = instruments.find(instrument, table)
+        if not table.has(slug):
+            raise unknown.instrument(table, slug)
+        log = table.log(slug)
         after = 0 if since is None else lineage.instant(since)
         return frames.log_frame(
             tuple(
@@ -191,6 +212,7 @@ class Upkeep:
         """
         at = lineage.instant(when)
         then = copy(self)
+        then._at = at  # noqa: SLF001 - ours
         then._tables = {name: self._table(name).as_of(at) for name in DATASETS}  # noqa: SLF001 - ours
         return then
 
@@ -247,6 +269,7 @@ class Upkeep:
         """
         self._need("owner", "prune it")
         tables = self._tables_of(dataset)
+        self._tell("write", "prune", tables)
         return lineage.prune(tables, now=clock.now(), older_than=older_than, keep=keep)
 
     # --- quality ---------------------------------------------------------------------------------
@@ -262,7 +285,8 @@ class Upkeep:
             That one alone.
         sessions : callable, optional
             Gives the sessions of an instrument's slug as (start, end), or None. Without them a
-            session ends where bars pause for two hours, and a missing session is not seen.
+            session ends where bars pause for two hours, and a session without any bar is seen
+            for shares of exchanges whose calendar is known.
 
         Returns
         -------
@@ -334,6 +358,7 @@ class Upkeep:
             self._need("owner", "repair")
         names = self.datasets() if dataset is None else [dataset]
         tables = [self._table(name) for name in names]
+        self._tell("write" if repair else "read", "repair" if repair else "verify", tables)
         return fixing.repair(tables) if repair else verify.frame(tables)
 
     def quarantined(
@@ -347,4 +372,6 @@ class Upkeep:
             ``dataset instrument at reason source request``, then the columns of the rows.
         """
         slug = None if instrument is None else instruments.slug(instrument)
-        return quarantine.frame(self._tables_of(dataset), slug)
+        tables = self._tables_of(dataset)
+        self._tell("read", "quarantined", tables)
+        return quarantine.frame(tables, slug)

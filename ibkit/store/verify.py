@@ -6,6 +6,7 @@ Nothing is repaired here.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ibkit.store.journal import FileChange
     from ibkit.store.table import Table
 
+    Last = tuple[int, FileChange] | None  # what the journal says of a file, and in which commit
+
 
 STRANGE: Final = "it is none of ours; other readers would read it too"
 
@@ -29,13 +32,13 @@ STRANGE: Final = "it is none of ours; other readers would read it too"
 def frame(tables: Sequence[Table]) -> pd.DataFrame:
     """Return one row a problem: ``dataset instrument file problem``."""
     rows = [
-        (table.dataset.name, slug, str(path), problem)
+        (table.dataset.name, slug, table.door.medium.show(path), problem)
         for table in tables
         for slug in table.slugs()
         for path, problem in _problems(table, slug)
     ]
     rows += [
-        (table.dataset.name, "", str(path), STRANGE)
+        (table.dataset.name, "", table.door.medium.show(path), STRANGE)
         for table in tables
         for path in strangers(table)
     ]
@@ -49,8 +52,9 @@ def frame(tables: Sequence[Table]) -> pd.DataFrame:
 
 def strangers(table: Table) -> list[Path]:
     """Return the files inside the dataset's folder that no write put there."""
+    found = table.door.medium.below(table.folder)  # first: what a writer adds meanwhile is ours
     ours = {table.part(slug, code) for slug in table.slugs() for code in table.stored(slug)}
-    return [path for path in table.door.medium.below(table.folder) if path not in ours]
+    return [path for path in found if path not in ours]
 
 
 def _problems(table: Table, slug: str) -> Iterator[tuple[Path, str]]:
@@ -58,8 +62,26 @@ def _problems(table: Table, slug: str) -> Iterator[tuple[Path, str]]:
     for code in sorted({*table.stored(slug), *table.written(slug)}):
         label = layout.label(code, table.dataset.grain)
         path = table.part(slug, code)
-        for problem in file_problems(table, slug, code, written.get(label)):
+        for problem in _settled(table, slug, code, written.get(label)):
             yield path, problem
+
+
+def _settled(table: Table, slug: str, code: int, last: Last) -> list[str]:
+    """Return what is wrong with a file, seen while no writer was at it."""
+    problems, known = list(file_problems(table, slug, code, last)), None
+    while problems and (state := _state(table, slug, code)) != known:
+        known = state
+        problems = list(file_problems(table, slug, code, known[0]))
+    return problems
+
+
+def _state(table: Table, slug: str, code: int) -> tuple[Last, int]:
+    """Return what is another one as soon as a writer was at a file."""
+    commit_id = 0
+    with suppress(CorruptFileError):
+        footer = files.read_footer(table.part(slug, code), table.dataset, door=table.door)
+        commit_id = footer.commit_id if footer else 0
+    return last_written(table, slug).get(layout.label(code, table.dataset.grain)), commit_id
 
 
 def last_written(table: Table, slug: str) -> dict[str, tuple[int, FileChange]]:
@@ -78,9 +100,7 @@ def segment_problems(table: Table) -> Iterator[tuple[Path, str]]:
             yield segment.path, f"{len(segment.damaged)} frames of it are damaged"
 
 
-def file_problems(
-    table: Table, slug: str, code: int, last: tuple[int, FileChange] | None
-) -> Iterator[str]:
+def file_problems(table: Table, slug: str, code: int, last: Last) -> Iterator[str]:
     """Yield what is wrong with the file of a period, of which the journal said `last`."""
     path = table.part(slug, code)
     try:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from ibkit import __version__, clock
 from ibkit.errors import CorruptFileError
 from ibkit.store import disk, files, merge
+from ibkit.store.locks import renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,7 +107,7 @@ class Segment:
         return {frame.slug for frame in self.frames}
 
 
-def same(content: bytes) -> bytes:
+def same(content: bytes, slug: str) -> bytes:  # noqa: ARG001 - who encrypts signs it too
     """Return the bytes as they are: the usual road of frames to the disk."""
     return content
 
@@ -131,10 +132,11 @@ class Wal:
 
     def __init__(self, folder: Path, dataset: Dataset, *, local: bool = True) -> None:
         self.folder, self.dataset, self.local = folder, dataset, local
-        self.wrap: Callable[[bytes], bytes] = same
-        self.unwrap: Callable[[bytes], bytes] = same
+        self.wrap: Callable[[bytes, str], bytes] = same
+        self.unwrap: Callable[[bytes, str], bytes] = same
         self._known: dict[Path, Segment] = {}
         self._lock = Lock()
+        renewed(self)
 
     def slugs(self) -> set[str]:
         """Return the instruments that have segments."""
@@ -234,14 +236,22 @@ class Wal:
                 del self._known[path]
             return [self._read(path) for path in paths]
 
+    def renew(self) -> None:
+        """Begin anew in a forked child: another thread may have been reading just then."""
+        self._known, self._lock = {}, Lock()
+
     def _read(self, path: Path) -> Segment:
         """Return a segment with the frames that were appended since the last look."""
         known = self._known.setdefault(path, Segment(path))
-        known.inode, start, content = disk.read_on(path, "a segment", known.inode, known.offset)
-        if start == known.offset:
-            known.frames.extend(_frames(content, known))
-        if known.frames and not known.facts:
-            self._open(known)
+        try:
+            known.inode, start, content = disk.read_on(path, "a segment", known.inode, known.offset)
+            if start == known.offset:
+                known.frames.extend(_frames(content, known))
+            if known.frames and not known.facts:
+                self._open(known)
+        except BaseException:
+            del self._known[path]  # an interrupt may have come between a frame and its offset
+            raise
         return known
 
     def _open(self, segment: Segment) -> None:
@@ -258,7 +268,7 @@ class Wal:
     def _batch(self, segment: Segment, frame: Frame) -> pa.RecordBatch:
         if frame.end not in segment.batches:
             try:
-                content = pa.py_buffer(self.unwrap(frame.payload))
+                content = pa.py_buffer(self.unwrap(frame.payload, frame.slug))
                 batch = pa.ipc.read_record_batch(content, segment.schema)
             except (pa.ArrowException, ValueError) as error:
                 raise CorruptFileError(segment.path, f"a frame cannot be read: {error}") from error
@@ -382,6 +392,7 @@ class Writer:
             self._descriptor = os.open(unfinished, flags, 0o666)
         try:
             with disk.access(self.path, "a segment"):
+                disk.take_mode(self._descriptor, self.path.parent)
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._put(pack("", 0, _head(wal.dataset, facts)))
             with disk.access(self.path, "a segment"):
@@ -403,7 +414,7 @@ class Writer:
         self._put(b"".join(self._packed(*batch) for batch in batches))
 
     def _packed(self, slug: str, commit_id: int, batch: pa.RecordBatch) -> bytes:
-        return pack(slug, commit_id, self._wal.wrap(_message(batch)))
+        return pack(slug, commit_id, self._wal.wrap(_message(batch), slug))
 
     def _put(self, content: bytes) -> None:
         with disk.access(self.path, "a segment"):

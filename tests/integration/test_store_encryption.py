@@ -23,7 +23,7 @@ from ibkit.errors import (
     StoreError,
     TamperedFileError,
 )
-from ibkit.store import Store
+from ibkit.store import Store, wal
 from ibkit.store.crypto import Keys
 
 PRICE = 98_765.4321  # found in a file only if it lies there in the plain
@@ -256,6 +256,142 @@ def test_a_rotation_that_was_killed_half_way_is_readable_and_goes_on(store, monk
     assert plain(store.root) == []
     with pytest.raises(StoreError, match="encrypted already"):
         store.encrypt("bars_1min")
+
+
+def test_a_rotation_that_was_killed_goes_on_with_its_key_and_what_is_done_is_left(
+    store, keys, monkeypatch
+):
+    from ibkit.store import rekey
+
+    for name in ("AAPL", "MSFT", "SPY"):
+        store.write_bars(name, "1 min", bars(n=10))
+    store.encrypt("bars_1min")
+    real = rekey._rewrite
+
+    def killed(table, slug, *rest):
+        if "MSFT" in slug:
+            raise KeyboardInterrupt
+        return real(table, slug, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rekey, "_rewrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.rotate_key("bars_1min")
+    assert [len(store.bars(name, "1 min")) for name in ("AAPL", "MSFT", "SPY")] == [10] * 3
+    before = {path: path.stat().st_mtime_ns for path in data_files(store)}
+
+    done = Store(store.root, keys=keys).rotate_key("bars_1min")
+
+    assert done["instrument"].tolist() == ["STK-MSFT-SMART-USD", "STK-SPY-SMART-USD"]
+    changed = [path for path in before if path.stat().st_mtime_ns != before[path]]
+    assert len(changed) == 2
+    assert len(list(keys.folder.iterdir())) == 2  # the old one and one new one, not three
+    assert len(store.verify()) == 0
+    store.rotate_key("bars_1min")  # it was through: this is another one
+    assert len(list(keys.folder.iterdir())) == 3
+
+
+def test_a_kill_between_a_file_and_its_journal_line_is_made_good(store, monkeypatch):
+    from ibkit.store.table import Table
+
+    store.write_bars("AAPL", "1 min", bars(n=10))
+    store.encrypt("bars_1min")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "note", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.rotate_key("bars_1min")
+
+    store.rotate_key("bars_1min")
+
+    assert len(store.verify()) == 0
+    assert len(store.bars("AAPL", "1 min")) == 10
+
+
+def test_what_was_set_aside_before_is_encrypted_too(store, keys):
+    store.write_bars("AAPL", "1 min", bars())
+    series = {"what_to_show": "TRADES", "use_rth": True}
+    bad = bars(n=3).assign(low=PRICE + 1)
+    store.upsert("bars_1min", "AAPL", bad, source="IB", series=series, on_error="quarantine")
+    stranger = data_files(store)[0].with_name("copy.parquet")
+    stranger.write_bytes(data_files(store)[0].read_bytes())
+    store.verify(repair=True)
+    assert len(plain(store.root)) == 3  # the file, the rows, the stranger
+
+    for turn in (store.encrypt, store.rotate_key):
+        turn("bars_1min")
+
+        assert plain(store.root) == []
+        assert store.quarantined("bars_1min")["low"].tolist() == [PRICE + 1] * 3
+    assert len(list(keys.folder.iterdir())) == 2
+
+
+def test_a_query_that_is_open_on_plain_files_stops_encryption_from_being_called_done(store):
+    store.write_bars("AAPL", "1 min", bars())
+    relation = store.sql("select count(*) from bars_1min")
+    with pytest.raises(StoreError, match="has a query open on bars_1min"):
+        store.encrypt("bars_1min")
+    assert relation.fetchall() == [(2000,)]
+    del relation
+    left = store.root / "meta" / "bars_1min" / "tmp" / "999999999-left"
+    left.write_bytes(np.float64(PRICE).tobytes())  # of a writer that was killed
+
+    store.encrypt("bars_1min")
+
+    assert plain(store.root) == []
+
+
+def test_what_one_instrument_streamed_cannot_stand_in_for_another(store):
+    series = {"what_to_show": "TRADES", "use_rth": True}
+    store.encrypt("bars_1min")
+    with store.appender("bars_1min", "MSFT", source="IB", series=series) as stream:
+        stream.append(bars(n=5))
+        folder = store.root / "meta" / "bars_1min" / "wal"
+        (segment,) = folder.rglob("*.wal")
+        forged = folder / "STK-AAPL-SMART-USD" / segment.name
+        forged.parent.mkdir()
+        content = segment.read_bytes()
+        at = content.index(b"IBKW", 4)
+        frame = content[at:]
+        size = int.from_bytes(frame[8:12], "little")
+        commit_id = int.from_bytes(frame[12:20], "little")
+        head = content[:at]
+        forged.write_bytes(head + wal.pack("STK-AAPL-SMART-USD", commit_id, frame[-size:]))
+
+        with pytest.raises(TamperedFileError, match="this key did not encrypt it"):
+            store.bars("AAPL", "1 min")
+        assert len(store.bars("MSFT", "1 min")) == 5
+
+
+def test_another_key_of_the_same_name_is_told_and_writes_nothing(store, keys):
+    store.write_bars("AAPL", "1 min", bars(n=10))
+    store.encrypt("bars_1min")
+    (key,) = keys.folder.iterdir()
+    key.write_text(base64.b64encode(bytes(range(32))).decode())
+    before = data_files(store)[0].read_bytes()
+    other = Store(store.root, keys=keys)
+
+    for act in (
+        lambda: other.bars("AAPL", "1 min"),
+        other.coverage,
+        lambda: other.write_bars("AAPL", "1 min", bars(n=1, close=1.0)),
+        lambda: other.rotate_key("bars_1min"),
+    ):
+        with pytest.raises(TamperedFileError, match="this key did not encrypt it"):
+            act()
+    assert data_files(store)[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["../outside", "my key", "", "a/b", "."])
+def test_a_name_that_leads_out_of_the_folder_of_secrets_is_no_key(store, tmp_path, name):
+    (tmp_path / "outside").write_text(base64.b64encode(bytes(32)).decode())
+    (tmp_path / "outside").chmod(0o600)
+
+    with pytest.raises(StoreError, match="no key is called"):
+        store.encrypt("bars_1min", key=name)
 
 
 def test_a_reader_that_was_open_before_follows(store, keys):

@@ -17,8 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ibkit import cli
 from ibkit.errors import (
     ConditionsIgnoredError,
+    CorruptFileError,
+    PrunedError,
     RoleError,
     StoreAccessError,
     StoreBusyError,
@@ -131,6 +134,100 @@ def test_the_api_of_a_folder_is_that_of_a_bucket(store, url, options):
     )
     assert other.bars("AAPL", "1 min")["close"].tolist() == [7.0]
     assert other.history("bars_1min", "AAPL")["operation"].tolist() == ["upsert", "replace_range"]
+
+
+def test_the_past_and_its_upkeep_are_those_of_a_folder(store, url, options, tmp_path):
+    store.write_bars("AAPL", "1 min", bars())
+    first = store.history("bars_1min", "AAPL")["commit_id"].iloc[-1]
+    feed = store.changes()
+    store.write_bars("AAPL", "1 min", bars(n=30, close=7.0))
+    store.write_bars("MSFT", "1 day", bars("2026-10-30", n=1))
+
+    then = store.as_of(first)
+    assert set(then.bars("AAPL", "1 min")["close"]) == {100.0}
+    assert then.sql("select max(close), min(close) from bars_1min").fetchall() == [(100.0, 100.0)]
+    news = store.changes(feed.attrs["cursor"])
+    assert news[["dataset", "instrument"]].to_numpy().tolist() == [
+        ["bars_1min", "STK-AAPL-SMART-USD"],
+        ["bars_1day", "STK-MSFT-SMART-USD"],
+    ]
+    assert store.coverage()[["dataset", "rows"]].to_numpy().tolist() == [
+        ["bars_1min", 60],
+        ["bars_1day", 1],
+    ]
+    assert len(store.quality("bars_1min")) == 1
+    assert len(store.compact()) == 0  # nothing streams into a bucket
+    assert store.scan("bars_1min").collect()["close"].min() == 7.0
+    mapped = store.map(len, ["AAPL"], processes=1, progress=False)
+    assert dict(mapped) == {"AAPL": 60}
+    done = store.export("bars_1min", tmp_path / "x.parquet")
+    assert done["rows"].tolist() == [60]
+    again = store.import_rows("bars_1min", tmp_path / "x.parquet")
+    assert again[["rows_in", "rows_changed"]].to_numpy().tolist() == [[60, 0]]
+
+    gone = store.prune(older_than=pd.Timedelta(0), keep=0)
+    assert gone["period"].tolist() == ["month=2026-10"]
+    with pytest.raises(PrunedError):
+        store.as_of(first).bars("AAPL", "1 min")
+    assert set(store.bars("AAPL", "1 min")["close"]) == {7.0, 100.0}
+    assert len(store.verify()) == 0
+
+
+def test_damage_in_a_bucket_is_found_and_mended_as_in_a_folder(store):
+    store.write_bars("AAPL", "1 min", bars())
+    medium, table = store._place.medium, store._table("bars_1min")
+    first, second = (
+        table.part("STK-AAPL-SMART-USD", code) for code in table.stored("STK-AAPL-SMART-USD")
+    )
+    medium.remove(first)
+    medium.create(first, b"PAR1 no more", tmp=first)
+    medium.create(second.with_name("stray.parquet"), b"x", tmp=second)
+
+    problems = store.verify()
+    assert [name.startswith("s3://bars/") for name in problems["file"]] == [True, True]
+    with pytest.raises(CorruptFileError, match="s3://bars/"):
+        store.bars("AAPL", "1 min")
+    mended = store.verify(repair=True)
+
+    assert mended["repair"].str.startswith("set aside as s3://bars/").all()
+    assert len(store.bars("AAPL", "1 min")) == 30  # of the month that was whole
+    assert len(store.verify()) == 0
+
+
+def test_the_settings_and_the_command_line_reach_a_bucket(
+    store, url, options, tmp_path, monkeypatch, capsys
+):
+    store.write_bars("AAPL", "1 min", bars())
+    lines = [f'{name} = "{value}"' for name, value in options.items() if "key" not in name]
+    text = f'[store]\nurl = "{url}"\naudit = "all"\n[store.options]\n' + "\n".join(lines)
+    (tmp_path / "ibkit.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    (tmp_path / "x.csv").write_text("ts,open,high,low,close\n2026-11-20,1,2,1,2\n")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["ibkit", *words, "--profile", "paper"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr().out
+
+    load = ("import", "AAPL", "x.csv", "--source", "test", "--zone", "UTC")
+    assert call("store", *load)[0] == 0
+    for words, said in (
+        (("store", "ls"), "bars_1day  STK-AAPL-SMART-USD"),
+        (("store", "coverage"), "2026-11-20 00:00:00"),
+        (("store", "history", "bars_1day", "AAPL"), "upsert"),
+        (("store", "verify"), "every file reads back"),
+        (("store", "audit-log"), "STK-AAPL-SMART-USD"),
+        (("store", "export", "bars_1day", str(tmp_path / "y.csv")), "y.csv"),
+        (("status",), f"{url}/paper: 1 series, 1 rows"),
+    ):
+        code, out = call(*words)
+        assert (code, said in out) == (0, True), (words, out)
+    code, out = call("store", "share", "readers")
+    assert code == 1
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_name_with_a_percent_sign_comes_back_as_it_went(store):

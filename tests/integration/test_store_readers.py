@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+import subprocess
+import sys
+
 import dask
 import dask.dataframe as dd
 import duckdb
@@ -83,3 +88,47 @@ def test_duckdb(folder):
         found["close"],
         found["instrument"].tolist(),
     )
+
+
+SPARK = """
+import sys
+from pyspark.sql import SparkSession
+made = SparkSession.builder.master("local[1]")
+for name, value in {
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+}.items():
+    made = made.config(name, value)
+spark = made.getOrCreate()
+frame = spark.read.parquet(sys.argv[1])
+row = frame.selectExpr("count(*)", "sum(close)", "unix_micros(min(ts))").first()
+names = sorted(one[0] for one in frame.select("instrument").distinct().collect())
+months = sorted(one[0] for one in frame.select("month").distinct().collect())
+print("answer", *row, *names, *months)
+spark.stop()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
+    reason="needs pyspark and a Java 17",
+)
+def test_spark(folder, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SPARK, folder],
+        capture_output=True,
+        cwd=tmp_path,
+        text=True,
+        check=True,
+    )
+
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("answer "))
+    rows, total, first, *names = line.split()[1:]
+    assert int(rows) == 2 * ROWS
+    assert float(total) == pytest.approx(2 * (100 + np.arange(ROWS) / 100).sum() + 10)
+    assert int(first) == pd.Timestamp("2026-10-30 14:30", tz="UTC").value // 1000
+    assert names == [NUMBER, SLUG, "2026-10", "2026-11"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -24,7 +25,7 @@ import pytest
 from ibkit.errors import RoleError, StoreAccessError
 from ibkit.store import Store
 
-NOBODY = 65_534
+NOBODY, OWNER = 65_534, 65_533
 ROOT = os.geteuid() == 0
 needs_accounts = pytest.mark.skipif(not ROOT, reason="needs a second account")
 
@@ -60,7 +61,7 @@ def open_folder():
         yield Path(name)
 
 
-def run_as(user, code, *arguments):
+def run_as(user, code, *arguments, group=None):
     """Run `code` as another account; the packages are read as they are by this one."""
     # the interpreter and the packages may lie where the other account cannot look: a fork has
     # them open already
@@ -72,7 +73,7 @@ def run_as(user, code, *arguments):
         signal.alarm(60)  # whatever happens, the child ends
         os.close(read)
         os.setgroups([])
-        os.setgid(user)
+        os.setgid(group or user)
         os.setuid(user)
         words = "done"
         try:
@@ -128,7 +129,10 @@ def test_what_is_shared_is_shared_with_what_comes_later(store, whom):
     # what is being written to tmp is never shared before it is whole, and then it is elsewhere
     assert {mode & 0o007 for mode in found.values()} == {0}
     assert {mode & 0o040 for mode in inside.values()} == {readable}
+    log = inside.pop("meta/audit")  # who may read writes a log, which nobody else takes away
     assert {mode & 0o020 for mode in inside.values()} == {writable}
+    assert log & 0o020 == (readable and 0o020)
+    assert bool(log & stat.S_ISVTX) == bool(readable)
     assert found["."] & 0o020 == 0  # the marker cannot be exchanged
     if whom == "writers":
         assert found["meta/bars_1min/history"] & stat.S_ISVTX
@@ -248,7 +252,130 @@ def test_the_modes_hold_against_code_that_does_not_ask(tmp_path):
             assert run_as(NOBODY, act).startswith("PermissionError")
 
 
+@needs_accounts
+def test_an_owner_who_is_no_superuser_is_told_what_others_keep():
+    group = grp.getgrgid(NOBODY).gr_name
+    with open_folder() as folder:
+        os.chown(folder, OWNER, NOBODY)
+
+        def own(act):
+            return run_as(OWNER, lambda: act(Store(folder / "root")), group=NOBODY)
+
+        assert own(lambda store: store.write_bars("AAPL", "1 min", bars())) == "done"
+        assert own(lambda store: store.share("writers", group=group)) == "done"
+        write = lambda: Store(folder / "root").write_bars("MSFT", "1 min", bars())  # noqa: E731
+        assert run_as(NOBODY, write) == "done"
+        assert own(lambda store: store.share("writers")) == "done"  # they are as they should be
+
+        words = own(lambda store: store.share("readers"))
+
+        assert words.startswith("StoreAccessError")
+        assert "belong to other accounts, which keep their rights" in words
+        assert "MSFT" in words
+        new = lambda: Store(folder / "root").write_bars("AAPL", "1 min", bars(30))  # noqa: E731
+        assert run_as(NOBODY, new).startswith("StoreAccessError")  # the owner's are closed
+        assert own(lambda store: store.share("private")) == "done"
+        look = lambda: Store(folder / "root", role="reader").bars("MSFT", "1 min")  # noqa: E731
+        assert run_as(NOBODY, look).startswith("StoreAccessError")
+
+
 # --- the audit -----------------------------------------------------------------------------------
+
+
+@needs_accounts
+def test_everybody_who_may_read_keeps_a_log_that_nobody_else_writes():
+    group = grp.getgrgid(NOBODY).gr_name
+    with open_folder() as folder:
+        store = Store(folder / "root", audit="all")
+        store.write_bars("AAPL", "1 min", bars())
+        store.share("readers", group=group)
+        read = lambda: Store(folder / "root", role="reader", audit="all").bars("AAPL", "1 min")  # noqa: E731
+
+        assert run_as(NOBODY, read) == "done"
+
+        told = store.audit_log()
+        assert told["user"].tolist()[-1] == pwd.getpwuid(NOBODY).pw_name
+        assert told["operation"].tolist() == ["upsert", "share", "read"]
+        logs = sorted((folder / "root" / "meta" / "audit").iterdir())
+        assert [log.stat().st_mode & 0o777 for log in logs] == [0o640, 0o640]
+        mine = next(log for log in logs if log.stat().st_uid == 0)
+        for act in (lambda: mine.open("a"), mine.unlink, lambda: mine.rename(f"{mine}.x")):
+            assert run_as(NOBODY, act).startswith("PermissionError")
+        see = lambda: len(Store(folder / "root", role="reader").audit_log()) == 3 or 1 / 0  # noqa: E731
+        assert run_as(NOBODY, see) == "done"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_journals_and_logs_are_private_whatever_the_mask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        store = Store(tmp_path / "root", audit="all")
+        store.write_bars("AAPL", "1 min", bars())
+        store.bars("AAPL", "1 min")
+        series = {"what_to_show": "TRADES", "use_rth": True}
+        with store.appender("bars_1min", "MSFT", source="IB", series=series) as stream:
+            stream.append(bars(5))
+            found = modes(store.root)
+    finally:
+        os.umask(before)
+
+    assert {mode & 0o077 for mode in found.values()} == {0}
+    private = [mode for name, mode in found.items() if name.endswith((".jsonl", ".wal"))]
+    assert private == [0o600] * 3
+
+
+def test_no_way_to_the_rows_goes_round_the_log(store):
+    store.write_bars("AAPL", "1 min", bars())
+    series = {"what_to_show": "TRADES", "use_rth": True}
+    bad = bars(3).assign(low=200.0)
+    store.upsert("bars_1min", "AAPL", bad, source="IB", series=series, on_error="quarantine")
+    at = int(store.history("bars_1min", "AAPL")["commit_id"].iloc[-1])
+    log = Store(store.root, audit="all", role="reader")
+    ways = {
+        "bars": lambda: log.bars("AAPL", "1 min"),
+        "many": lambda: log.bars(["AAPL"], "1 min", as_="arrow"),
+        "duckdb": lambda: log.bars("AAPL", "1 min", as_="duckdb").fetchall(),
+        "resampled": lambda: log.bars("AAPL", "5 mins", resample="1 min"),
+        "read": lambda: log.read("bars_1min", "AAPL", as_="polars"),
+        "then": lambda: log.as_of(at).bars("AAPL", "1 min"),
+        "sql": lambda: log.sql("select * from bars_1min").fetchall(),
+        "sql then": lambda: log.as_of(at).sql("select * from bars_1min").fetchall(),
+        "scan": lambda: log.scan("bars_1min", "AAPL").collect(),
+        "batches": lambda: list(log.batches("bars_1min", "AAPL")),
+        "map": lambda: log.map(len, ["AAPL"], progress=False, processes=1),
+        "quality": log.quality,
+        "quarantined": log.quarantined,
+        "verify": log.verify,
+    }
+    for name, way in ways.items():
+        before = len(log.audit_log())
+        way()
+        told = log.audit_log()[before:]
+        assert len(told), name
+        assert set(told["what"]) == {"read"}, name
+
+    owner = Store(store.root, audit="writes")  # and DuckDB on the files themselves
+    before = len(owner.audit_log())
+    owner.sql("select * from bars_1min").fetchall()
+    assert len(owner.audit_log()) == before
+    Store(store.root, audit="all").sql("select * from bars_1min").fetchall()
+    assert owner.audit_log()["operation"].tolist()[-1] == "scan"
+
+
+def test_keeping_house_is_told_as_writing_is(store):
+    log = Store(store.root, audit="writes")
+    log.write_bars("AAPL", "1 min", bars())
+    series = {"what_to_show": "TRADES", "use_rth": True}
+    bad = bars(3).assign(low=200.0)
+    log.upsert("bars_1min", "AAPL", bad, source="IB", series=series, on_error="quarantine")
+    log.compact("bars_1min")
+    log.prune("bars_1min")
+    log.verify("bars_1min", repair=True)
+
+    told = log.audit_log()
+    found = told["operation"].tolist()
+    assert found == ["upsert", "quarantine", "upsert", "compact", "prune", "repair"]
+    assert set(told["dataset"]) == {"bars_1min"}
 
 
 def test_writes_are_told_before_they_happen_and_reads_are_not(store):

@@ -44,9 +44,9 @@ def test_everything_is_synced_before_a_replace_returns(tmp_path, monkeypatch):
     disk.replace(tmp_path / "data" / "file", b"x", tmp=tmp_path / "tmp")
     disk.append_line(tmp_path / "journal", b"line")
 
-    assert steps[0] == str(tmp_path)  # the new folder
-    assert steps[1].startswith(str(tmp_path / "tmp"))  # the content, before the name
-    assert steps[2] == str(tmp_path / "data")  # the name
+    assert steps[0].startswith(str(tmp_path / "tmp"))  # the content, before the name
+    assert steps[1] == str(tmp_path / "data")  # the name
+    assert steps[2] == str(tmp_path)  # the new folder
     assert steps[3:] == [str(tmp_path / "journal"), str(tmp_path)]
 
 

@@ -78,7 +78,7 @@ def test_a_csv_with_two_offsets_keeps_every_instant(store, bars, tmp_path):
         ),
         ({"ts": ["soon"] * 5}, {}, "no dates"),
         ({}, {"columns": {"Time": "ts"}}, "no column 'Time'.*the data has ts, open"),
-        ({}, {"columns": {"ts": "ts", "open": "open"}}, "no column for 'high'.*columns="),
+        ({}, {"columns": {"ts": "ts", "open": "open"}}, "no column for high, low, close.*columns="),
     ],
 )
 def test_what_cannot_be_understood_is_told_with_the_way_out(store, bars, change, options, words):

@@ -28,6 +28,10 @@ def tail(bars):
     return bars.tail(2)
 
 
+def told(bars):
+    return os.environ.get("IBKIT_TOLD")
+
+
 def picky(bars):
     if "MSFT" in bars.attrs["instrument"]:
         raise ValueError("not this one")
@@ -102,3 +106,22 @@ def test_a_series_of_results_is_a_frame(filled):
 
     assert mapped.frame()["a"].tolist() == [1, 2]
     assert repr(mapped) == "<Mapped 2 results, 0 errors>"
+
+
+def test_the_store_of_the_past_is_that_of_the_past_in_every_process(filled, bars, work):
+    first = filled.history("bars_1min", "AAPL")["commit_id"].iloc[0]
+    filled.write_bars("AAPL", "1 min", bars(n=20, seed=9))
+
+    then = filled.as_of(first)
+
+    assert (
+        then.map(work.last, ["AAPL"], progress=False)["AAPL"] == then.bars("AAPL")["close"].iloc[-1]
+    )
+    assert filled.bars("AAPL")["close"].iloc[-1] != then.bars("AAPL")["close"].iloc[-1]
+
+
+def test_workers_know_the_environment_of_now(filled, work, monkeypatch):
+    filled.map(work.last, ["AAPL"], "1 min", progress=False)
+    monkeypatch.setenv("IBKIT_TOLD", "a key")
+
+    assert filled.map(work.told, ["AAPL"], "1 min", progress=False)["AAPL"] == "a key"

@@ -163,3 +163,16 @@ def test_gaps_can_be_drawn(store, bars):
     figure = plot_coverage(store.coverage(), quality=store.quality())
 
     assert "1 gap" in figure.to_json()
+
+
+@pytest.mark.parametrize(("name", "missing"), [("AAPL", 390), ("STK-OMV-VSE-EUR", 0)])
+def test_a_session_without_any_bar_is_missing_where_the_calendar_is_known(
+    store, bars, name, missing
+):
+    # a Friday is missing; the Monday after it is Labor Day
+    for day in ("09-03", "09-08", "09-09"):
+        store.write_bars(name, "1 min", bars(f"2026-{day} 13:30", n=390))
+
+    row = store.quality("bars_1min").iloc[0]
+
+    assert (row["gaps"], row["missing"]) == (missing // 390, missing)
