@@ -105,3 +105,18 @@ def test_clear_forgets_what_waits(virtual):
         return len(sent), gate.waiting, type(waiting.exception())
 
     assert virtual(main) == (40, 0, ConnectionResetError)
+
+
+def test_the_gate_tells_when_one_more_may_go(virtual):
+    async def main(loop):
+        gate = MessageGate(lambda _: None)
+        told = [gate.next_s()]
+        for _ in range(MESSAGES.most - RESERVE):
+            gate.offer(BULK)
+        await asyncio.sleep(0.25)
+        told.append(gate.next_s())
+        await asyncio.sleep(gate.next_s())
+        told.append(gate.next_s())
+        return told
+
+    assert virtual(main) == [0, 0.75, 0]

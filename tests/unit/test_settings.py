@@ -91,8 +91,9 @@ def test_an_argument_out_of_range_is_refused_by_name(workspace):
 
 
 def test_an_unknown_profile_lists_those_there_are(workspace):
-    with pytest.raises(UnknownProfileError, match="live, paper, sim"):
+    with pytest.raises(UnknownProfileError, match="live, paper, sim") as caught:
         load_settings(workspace).profile("papper")
+    assert "Did you mean 'paper'?" in str(caught.value)
 
 
 def test_limits_of_quality_are_read_by_dataset_and_refused_where_they_mean_nothing(workspace):
@@ -166,6 +167,8 @@ def test_the_environment_reaches_a_profile_of_ones_own(tmp_path, monkeypatch):
         ('[profiles.dev]\ninherits = "sim"\nprot = 1\n', "did you mean port?"),
         ("[profiles.paper]\nprot = 4002\n", "did you mean port?"),
         ("[pacing]\nline = 3\n", "did you mean lines?"),
+        ("[secrets]\ndri = 'x'\n", "did you mean dir?"),
+        ("[secrets]\nkeyring = 'x'\n", "secrets.keyring"),
         ("dat = 'x'\n", "did you mean data?"),
         ("[profiles.paper]\nzzz = 4002\n", "there are account, "),
     ],
@@ -183,6 +186,10 @@ def test_a_misspelt_variable_is_named_and_those_of_others_pass(tmp_path, monkeyp
     monkeypatch.setenv("IBKIT_PROFILE__PAPER__PORT", "1")
 
     with pytest.raises(SettingsError, match="did you mean profiles"):
+        load_settings(tmp_path)
+    monkeypatch.delenv("IBKIT_PROFILE__PAPER__PORT")
+    monkeypatch.setenv("IBKIT_PACING_LINES", "200")
+    with pytest.raises(SettingsError, match="two underscores"):
         load_settings(tmp_path)
 
 
