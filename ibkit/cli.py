@@ -57,7 +57,7 @@ data = "data"
 #
 # [store]
 # audit = "writes"     # or "all": who read or wrote what, in meta/audit of each store
-# encrypted = ["fills"]  # never written plain; ibkit store encrypt fills makes the key
+# encrypted = ["fills"]  # never written plain; ibkit store encrypt fills --profile … makes it
 # secrets = "secrets"  # a folder of keys, mode 0700; else the environment and the keyring
 # role = "reader"      # of everybody who works in this workspace
 """

@@ -34,6 +34,8 @@ HISTORY: Final = (
 AUDIT: Final = ("at", "user", "host", "pid", "role", "what", "operation", "dataset", "instrument")
 AGAIN: Final = "What was done stays; the same command again goes on from there."
 Profile = Annotated[str, typer.Option("--profile", help="sim, paper or live.")]
+# who may read what is changed in the store that was named, never in one that was guessed
+Named = Annotated[str, typer.Option("--profile", help="sim, paper, live, or one of yours.")]
 Dataset = Annotated[str | None, typer.Argument(help="bars_1min, trades, …; all if not said.")]
 Key = Annotated[str | None, typer.Option(help="The name of a key of your own; else one is made.")]
 Known = Annotated[str, typer.Argument(help="bars_1min, trades, …")]
@@ -341,31 +343,31 @@ def column_map(texts: list[str] | None) -> dict[str, str] | None:
 
 
 @app.command("encrypt")
-def encrypt(dataset: Known, key: Key = None, profile: Profile = "paper") -> None:
+def encrypt(dataset: Known, profile: Named, key: Key = None) -> None:
     """Encrypt a dataset at rest; its key goes to the folder of secrets or the keyring."""
     opened = open_profile(profile)
     with usage(), interruptible():
-        _say_key(opened.encrypt(dataset, key=key, progress=True), dataset)
+        _say_key(opened.encrypt(dataset, key=key, progress=True), dataset, opened.root)
 
 
 @app.command("rotate-key")
-def rotate_key(dataset: Known, key: Key = None, profile: Profile = "paper") -> None:
+def rotate_key(dataset: Known, profile: Named, key: Key = None) -> None:
     """Encrypt a dataset with a new key; the old one may be thrown away then."""
     opened = open_profile(profile)
     with usage(), interruptible():
-        _say_key(opened.rotate_key(dataset, key=key, progress=True), dataset)
+        _say_key(opened.rotate_key(dataset, key=key, progress=True), dataset, opened.root)
 
 
-def _say_key(done: pd.DataFrame, dataset: str) -> None:
-    print_table(done, f"{dataset} holds nothing yet; what comes is encrypted")
+def _say_key(done: pd.DataFrame, dataset: str, root: object) -> None:
+    print_table(done, f"{dataset} holds nothing yet in {root}; what comes is encrypted")
     print("Keep a copy of the key elsewhere: without it the rows are lost.")
 
 
 @app.command("share")
 def share(
     whom: Annotated[Literal["private", "readers", "writers"], typer.Argument()],
+    profile: Named,
     group: Annotated[str | None, typer.Option(help="Of this machine's accounts.")] = None,
-    profile: Profile = "paper",
 ) -> None:
     """Say by file modes who else on this machine may use the store."""
     opened = open_profile(profile)

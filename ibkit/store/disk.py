@@ -5,8 +5,10 @@ Not here: what the bytes mean. Every refusal of the file system leaves as `Store
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
@@ -65,7 +67,7 @@ def replace_all(puts: Sequence[Put], *, tmp: Path) -> None:
     parents = []
     try:
         for path, content, _ in puts:
-            if not path.parent.is_dir():  # its name is synced with all others
+            if not _is_made(path.parent):  # its name is synced with all others
                 make_folder(path.parent.parent)
                 _make(path.parent)
                 parents.append(path.parent.parent)
@@ -207,25 +209,43 @@ def read_on(path: Path, role: str, inode: int, offset: int) -> tuple[int, int, b
 
 def make_folder(path: Path) -> None:
     """Make `path` and the folders above it, each synced into its parent."""
-    if path.is_dir():
+    if _is_made(path):
         return
     make_folder(path.parent)
-    _make(path)
-    sync_folder(path.parent)
+    _make(path, synced=True)
 
 
-def _make(path: Path) -> None:
-    """Make a folder in one that is there; its name is not synced yet."""
-    with access(path, "a folder of the store"):
+def _is_made(path: Path) -> bool:
+    """Whether a folder is there and has its mode; one that is being made does not have it yet."""
+    try:
+        mode, wanted = path.stat().st_mode, inherited(path.parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISDIR(mode) and wanted in {None, mode & 0o3777}
+
+
+def _make(path: Path, *, synced: bool = False) -> None:
+    """Make a folder in one that is there; its name is synced at once if so asked."""
+    with access(path, "a folder of the store"), _alone_in(path.parent):
+        if path.is_dir():  # another writer's; the mode is, too
+            return
         mode = inherited(path.parent)
-        try:
-            path.mkdir()
-        except FileExistsError:  # another writer's; the mode is, too
-            if not path.is_dir():
-                raise
-        else:
-            if mode is not None:
-                path.chmod(mode)
+        path.mkdir(mode=0o777 if mode is None else mode & 0o777)
+        if mode is not None:
+            path.chmod(mode)  # what the umask took away
+        if synced:
+            sync_folder(path.parent)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others from making folders in `folder`, or from taking one for made too early."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

@@ -225,7 +225,7 @@ def test_the_settings_and_the_command_line_reach_a_bucket(
     ):
         code, out = call(*words)
         assert (code, said in out) == (0, True), (words, out)
-    code, out = call("store", "share", "readers")
+    code, out = call("store", "share", "readers", "--profile", "paper")
     assert code == 1
     assert not (tmp_path / "data").exists()
 

@@ -61,15 +61,23 @@ def test_rows_go_out_as_a_file_of_the_named_format(store, imported, workspace):
         (("export", "bars_1day", "y.csv", "-i", "AAPLE"), 1, "Did you mean 'AAPL'?"),
         (("history", "bars_1day", "AAPLE"), 1, "Did you mean 'AAPL'?"),
         (("histroy", "bars_1day", "AAPL"), 2, "Did you mean 'history'?"),
-        (("encrypt", "bars_1day", "--key", "../x"), 1, "no key is called '../x'"),
-        (("encrypt", "bars_1day", "--key", "nowhere"), 1, "IBKIT_KEY_NOWHERE"),
+        (
+            ("encrypt", "bars_1day", "--profile", "paper", "--key", "../x"),
+            1,
+            "no key is called '../x'",
+        ),
+        (
+            ("encrypt", "bars_1day", "--profile", "paper", "--key", "nowhere"),
+            1,
+            "IBKIT_KEY_NOWHERE",
+        ),
         (("import", "AAPL", "x.csv", "--source", "b", "--bar-size", "7 min"), 1, "7 min"),
         (("import", "AAPL", "x.csv", "--source", "b", "-c", "ts"), 2, "theirs=ours"),
         (("import", "AAPL", "x.csv", "--source", "b", "-c", "tss=ts"), 1, "did you mean 'ts'?"),
         (("import", "AAPL", "none.csv", "--source", "b"), 2, "none.csv"),
         (("import-rows", "bars_1day", "x.csv", "--zone", "UTC"), 1, "no column 'instrument'"),
-        (("rotate-key", "bars_1day"), 1, "is not encrypted"),
-        (("share", "everybody"), 2, "everybody"),
+        (("rotate-key", "bars_1day", "--profile", "paper"), 1, "is not encrypted"),
+        (("share", "everybody", "--profile", "paper"), 2, "everybody"),
         (("import", "AAPL", "x.csv", "--source", "b", "--label", "end"), 2, "dated by"),
     ],
 )
@@ -149,7 +157,7 @@ def test_the_environment_has_the_last_word_on_access(store, imported, workspace,
     assert open_store(load_settings(), "paper", role="writer").role == "writer"
     assert store("import", "AAPL", "x.csv", "--source", "b", "--zone", "UTC")[0] == 1
     monkeypatch.delenv("IBKIT_STORE__ROLE")
-    assert store("encrypt", "fills")[0] == 0
+    assert store("encrypt", "fills", "--profile", "paper")[0] == 0
     assert len(list((workspace / "elsewhere").iterdir())) == 1
     before = len(open_store(load_settings(), "paper").audit_log())
     store("verify")
@@ -169,7 +177,7 @@ def test_a_setting_that_cannot_be_is_named(store, workspace, monkeypatch, name):
 def test_status_reads_an_encrypted_store_with_the_keys_of_the_settings(
     store, imported, capsys, monkeypatch
 ):
-    store("encrypt", "bars_1day")
+    store("encrypt", "bars_1day", "--profile", "paper")
     monkeypatch.setattr(sys, "argv", ["ibkit", "status", "--profile", "paper"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -179,8 +187,8 @@ def test_status_reads_an_encrypted_store_with_the_keys_of_the_settings(
 
 
 def test_a_dataset_is_encrypted_and_its_key_turned(store, imported, workspace):
-    assert "Keep a copy of the key" in store("encrypt", "bars_1day")[1]
-    assert store("rotate-key", "bars_1day")[0] == 0
+    assert "Keep a copy of the key" in store("encrypt", "bars_1day", "--profile", "paper")[1]
+    assert store("rotate-key", "bars_1day", "--profile", "paper")[0] == 0
 
     (part,) = (workspace / "data" / "paper").rglob("part-0.parquet")
     assert part.read_bytes()[:4] == b"PARE"
@@ -191,9 +199,9 @@ def test_a_dataset_is_encrypted_and_its_key_turned(store, imported, workspace):
 def test_a_store_is_shared_and_made_private_again(store, imported, workspace):
     root = workspace / "data" / "paper"
 
-    assert "shared with readers" in store("share", "readers")[1]
+    assert "shared with readers" in store("share", "readers", "--profile", "paper")[1]
     assert root.stat().st_mode & 0o777 == 0o750
-    assert "private" in store("share", "private")[1]
+    assert "private" in store("share", "private", "--profile", "paper")[1]
     assert root.stat().st_mode & 0o777 == 0o700
 
 

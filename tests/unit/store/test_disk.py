@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,25 @@ def test_what_is_not_there_is_nothing_and_what_cannot_be_read_is_an_error(tmp_pa
         disk.names(tmp_path / "file", "a folder")
     with pytest.raises(StoreAccessError, match="a file: Is a directory"):
         disk.read(tmp_path, "a file")
+
+
+def test_a_folder_that_is_only_being_made_is_waited_for(tmp_path, monkeypatch):
+    tmp_path.chmod(0o770)
+    seen, threads, chmod = [], [], Path.chmod
+
+    def use():
+        disk.make_folder(tmp_path / "a")
+        seen.append((tmp_path / "a").stat().st_mode & 0o777)
+
+    def late(path, mode):
+        """Another thread wants the folder that is there and has not got its mode yet."""
+        threads.append(threading.Thread(target=use))
+        threads[0].start()
+        threads[0].join(0.2)
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", late)
+    disk.make_folder(tmp_path / "a")
+    threads[0].join()
+
+    assert seen == [0o770]
