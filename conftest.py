@@ -23,6 +23,7 @@ def data_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     data = tmp_path_factory.mktemp("data")
     patch = pytest.MonkeyPatch()
     patch.setenv("IBKIT_DATA", str(data))
+    patch.setenv("XDG_STATE_HOME", str(data / "state"))  # the ledgers of the real gateways' ports
     yield data
     if (data / "sim" / "gateway").exists():
         from ibkit.sim import launch

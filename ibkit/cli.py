@@ -135,7 +135,7 @@ def backfill(
     """Fetch bars that are missing in the store."""
     import ibkit
 
-    with _interruptible(KEPT), ibkit.connect(profile) as kit:
+    with _interruptible(KEPT), ibkit.connect(profile, client_id="auto") as kit:
         days = days if days or start else 20
         report = kit.backfill(symbols, bar_size, start=start, end=end, days=days)
     print(report)
@@ -194,6 +194,20 @@ def sim_status() -> None:
 
 
 # --- the demo ------------------------------------------------------------------------------------
+
+
+@app.command()
+def panic(
+    profile: Annotated[str, typer.Argument(help="Whose orders: sim, paper, live, yours.")],
+) -> None:
+    """Cancel every open order of the login, of all programs and of TWS, at once."""
+    import ibkit
+    from ibkit.orders.panic import panic as cancel_all
+
+    with ibkit.connect(profile, client_id="auto") as kit:
+        before = cancel_all(kit.ib)
+    print(before.to_string(index=False) if len(before) else "no order was open")
+    print(f"{len(before)} orders were open; IB lists none any more")
 
 
 @app.command()

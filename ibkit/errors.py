@@ -11,9 +11,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from ibkit import codes
+from ibkit.log import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -192,6 +193,20 @@ class BudgetSpentError(IbkitError, TimeoutError):
         return f"{self.what} has to wait: {self.rule}, {self.most} at most; {when}.{held}"
 
 
+class EndpointRefusedError(IbkitError, ValueError):
+    """A port of ours (metrics, say) is not opened at `host`:`port`: `reason`."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(host, port, reason)
+        self.host, self.port, self.reason = host, port, reason
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing listens at {self.host}:{self.port}: {self.reason}.\n"
+            "Hint: leave host= out and reach it through `ssh -L`, or give certificate= and key=."
+        )
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -229,13 +244,47 @@ class RequestRefusedError(IbkitError):
     def __str__(self) -> str:
         about = f" for {describe(self.contract)}" if self.contract else ""
         hint = f"\nHint: {self.hint}" if self.hint else ""
-        return f"IB {self.code}{about}: {self.reason}{hint}"
+        return f"IB {self.code}{about}: {redact(self.reason)}{hint}"
 
 
 class UnknownContractError(RequestRefusedError, LookupError):
-    """No instrument matches the description."""
+    """No instrument matches the description; `candidates` may have been meant, as shorthand."""
 
     hint = "check symbol, exchange and currency; 'AAPL@LSE:GBP' names both."
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        contract: Contract | None = None,
+        candidates: Sequence[str] = (),
+    ) -> None:
+        super().__init__(code, reason, contract)
+        self.hint = type(self).hint  # of IB 200 the class knows more than the code
+        self.candidates = tuple(candidates)
+        self.args = (code, reason, contract, self.candidates)
+
+    def __str__(self) -> str:
+        near = f"\nThere is: {', '.join(self.candidates)}" if self.candidates else ""
+        return super().__str__() + near
+
+
+class WrongCurrencyError(UnknownContractError):
+    """The instrument is not traded in this currency there; `candidates` say in which it is."""
+
+    hint = "name another currency, as in 'VOD@LSE:GBP'."
+
+
+class ExpiredContractError(UnknownContractError):
+    """The contract has expired, and IB tells nothing about it any more."""
+
+    hint = "IB keeps expired futures for about two years, and expired options not at all."
+
+
+class DelistedContractError(UnknownContractError):
+    """IB knew this instrument once and does not any more: delisted, renamed or merged."""
+
+    hint = "kit.contracts.changes() lists what else has changed; bars that are stored stay."
 
 
 class NoDataError(RequestRefusedError, LookupError):
@@ -262,32 +311,56 @@ class NoPermissionError(RequestRefusedError, PermissionError):
     )
 
 
+class ContractNotAllowedError(NoPermissionError):
+    """The account may not trade this instrument."""
+
+
 class RequestCancelledError(RequestRefusedError):
     """The request was cancelled before it was answered."""
 
 
 class AmbiguousContractError(IbkitError, LookupError):
-    """The description fits more than one instrument: `candidates`, as (shorthand, words)."""
+    """The description fits more than one instrument: `candidates`, as (shorthand, words).
 
-    def __init__(self, wanted: str, candidates: Sequence[tuple[str, str]]) -> None:
-        super().__init__(wanted, candidates)
+    `table` has a row for each, as a mapping of column to text, for who wants more than the words;
+    ``pandas.DataFrame(error.table)`` is a frame of it.
+    """
+
+    def __init__(
+        self,
+        wanted: str,
+        candidates: Sequence[tuple[str, str]],
+        table: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        super().__init__(wanted, candidates, table)
         self.wanted, self.candidates = wanted, tuple(candidates)
+        self.table = tuple(table)
 
     def __str__(self) -> str:
-        rows = "\n".join(f"  {short:<28} {words}" for short, words in self.candidates)
-        return f"{self.wanted!r} could be any of these; name one by its shorthand:\n{rows}"
+        rows = self.table or [{"shorthand": one, "": words} for one, words in self.candidates]
+        columns = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
+        lines = [columns, *([row[name] for name in columns] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = "\n".join("  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        return f"{self.wanted!r} could be any of these; name one by its shorthand:\n{text}"
 
 
 class ShorthandError(IbkitError, ValueError):
-    """`text` is no instrument shorthand: what is wrong at `position`, and what was expected."""
+    """`text` is no instrument shorthand: what is wrong at `position`, and what was expected.
 
-    def __init__(self, text: str, position: int, expected: str) -> None:
-        super().__init__(text, position, expected)
+    `nearest` is a text that can be read and may have been meant.
+    """
+
+    def __init__(self, text: str, position: int, expected: str, nearest: str = "") -> None:
+        super().__init__(text, position, expected, nearest)
         self.text, self.position, self.expected = text, position, expected
+        self.nearest = nearest
 
     def __str__(self) -> str:
-        return f"Cannot read {self.text!r} as an instrument:\n  {self.text}\n  " + (
-            " " * self.position + f"^ expected {self.expected}"
+        near = f"\nNearest that can be read: {self.nearest}" if self.nearest else ""
+        return (
+            f"Cannot read {self.text!r} as an instrument, at position {self.position}:\n"
+            f"  {self.text}\n  {' ' * self.position}^ expected {self.expected}{near}"
         )
 
 
@@ -316,6 +389,21 @@ class BackfillIncompleteError(IbkitError):
 
 class InvalidOrderError(IbkitError, ValueError):
     """The order breaks a rule of its instrument; nothing was sent."""
+
+
+class PanicError(IbkitError, TimeoutError):
+    """Everything was told to be cancelled, and `left` is still open after `timeout_s` seconds."""
+
+    def __init__(self, left: Sequence[str], timeout_s: float) -> None:
+        super().__init__(left, timeout_s)
+        self.left, self.timeout_s = tuple(left), timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.left)} orders are still open {self.timeout_s:g} s after everything was "
+            f"cancelled: {', '.join(self.left)}.\n"
+            "Hint: IB has the request; look into TWS, and call IB's trade desk if they stay."
+        )
 
 
 class ReadOnlyError(IbkitError, PermissionError):
@@ -572,6 +660,8 @@ class NotebookFailedError(NotebookError, RuntimeError):
 
 # --- IB's codes ---------------------------------------------------------------------------------
 
+# "The security is not available or allowed for this account"
+NOT_ALLOWED: Final = 203
 # the class of a kind of message; what is not here is a plain `RequestRefusedError`
 CLASSES: Final[dict[codes.Kind, type[RequestRefusedError]]] = {
     "pacing": PacingError,
@@ -592,6 +682,8 @@ def refused(code: int, reason: str, contract: Contract | None = None) -> Request
     """
     known = codes.find(code, reason)
     kind = CLASSES.get(known.kind, RequestRefusedError) if known else RequestRefusedError
+    if code == NOT_ALLOWED:
+        kind = ContractNotAllowedError
     return kind(code, reason, contract)
 
 

@@ -1,6 +1,7 @@
 """One registry of counters, ours alone, so that re-running a cell registers nothing twice.
 
-Not here: an endpoint that serves them.
+Not here: an endpoint that serves them (`ibkit.serving`), what is read from a link at that moment
+(`ibkit.connection.meter`). No label names an account.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ HEARTBEAT: Final = Histogram(
     "From asking the gateway for the time to its answer",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
     registry=REGISTRY,
+)
+
+ERRORS: Final = Counter(
+    "ibkit_errors", "Messages of IB, by kind of its code", ["kind"], registry=REGISTRY
 )
 
 QUEUED_EVENTS: Final = Gauge(

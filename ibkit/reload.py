@@ -6,14 +6,21 @@ exchanges its settings, hands the limits to its ledger and says on `kit.events` 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
+from ibkit.errors import SettingsError, UnknownProfileError
+from ibkit.log import get_logger
 from ibkit.settings import Settings, load_settings
+from ibkit.sources import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+log = get_logger(__name__)
 
 # limits and patience; where a gateway is and where data lies is settled when one connects
 AT_ONCE: Final = (
@@ -22,11 +29,15 @@ AT_ONCE: Final = (
     "profiles.*.timeout_s",
     "profiles.*.heartbeat_s",
     "profiles.*.heartbeat_timeout_s",
+    "profiles.*.stale_s",
     "profiles.*.retry_cap_s",
     "profiles.*.reset_window",
     "profiles.*.alert",
     "profiles.*.alert_after_s",
 )
+
+
+PATIENCE: Final = tuple(key.rpartition(".")[2] for key in AT_ONCE if key.startswith("profiles."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,43 @@ def reload_settings(settings: Settings) -> Reload:
         tuple(change for change in changes if _at_once(change.key)),
         tuple(change for change in changes if not _at_once(change.key)),
     )
+
+
+Stamps = tuple[tuple[int, int], ...]
+
+
+def stamps(settings: Settings) -> Stamps:
+    """Return what tells the settings' files from themselves after a change."""
+    folder = settings.workspace
+    return tuple(_stamp(folder / name) for name in (FILE, settings.secrets.env_file.expanduser()))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+async def watch(
+    settings: Callable[[], Settings],
+    use: Callable[[Reload], object],
+    seen: Stamps,
+    every_s: float,
+) -> None:
+    """Read the settings again whenever their files change, for ever; the disk in a thread."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(every_s)
+        now = await loop.run_in_executor(None, stamps, settings())
+        if now == seen:
+            continue
+        seen = now
+        try:
+            use(await loop.run_in_executor(None, reload_settings, settings()))
+        except (SettingsError, UnknownProfileError) as error:
+            log.warning("the new settings are not valid; the old ones hold", reason=str(error))
 
 
 def _at_once(key: str) -> bool:

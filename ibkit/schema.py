@@ -434,6 +434,8 @@ CONTRACTS: Final = Dataset(
     "contracts",
     (
         TS,
+        # the question that was answered: a shorthand, or a description's fields
+        Column("entry", "string", "key", required=True),
         *_texts("symbol", "sec_type", "exchange", "primary_exchange", "currency"),
         *_texts("local_symbol", "trading_class", "expiry"),
         *_prices("strike"),
@@ -442,9 +444,10 @@ CONTRACTS: Final = Dataset(
         *_texts("long_name", "time_zone", "market_rule_ids", "detail"),
         *ORIGIN,
     ),
-    key=("ts",),
+    key=("entry", "ts"),
     series=(),
     grain="all",
+    partition="kind",
 )
 
 DATASETS: Final[Mapping[str, Dataset]] = MappingProxyType(

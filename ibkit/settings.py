@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 Kind = Literal["sim", "paper", "live"]
+# what a connection is for; empty: everything
+Role = Literal["", "data", "trading"]
 
 
 class Endpoint(NamedTuple):
@@ -64,8 +67,64 @@ def _as_list(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
 
 
+def _as_range(text: str) -> str:
+    first, _, last = text.partition("-")
+    if not first.isdigit() or not last.isdigit() or not 0 < int(first) <= int(last) < 2**31:
+        raise ValueError(f"{text!r} is no range of client ids; write '21-60', from 1 on")
+    return text
+
+
+# those of ssh that go to the background or say what is forwarded, alone or behind others
+OUR_SWITCHES: Final = re.compile(r"-[46AaCgKkNnqsTtVvXxYy]*[fLRDWM]")
+
+
+def _as_tunnel(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no command: {error}") from error
+    if text and (len(words) < 2 or Path(words[0]).stem.lower() != "ssh"):
+        raise ValueError(f"{text!r} is no tunnel; write 'ssh user@host'")
+    if wrong := [word for word in words[1:] if OUR_SWITCHES.match(word)]:
+        raise ValueError(f"leave {wrong[0]!r} out: which ports, and that ssh stays, is ours to say")
+    return text
+
+
+TunnelText = Annotated[str, AfterValidator(_as_tunnel)]
+RangeText = Annotated[str, AfterValidator(_as_range)]
 EndpointText = Annotated[str, AfterValidator(_as_endpoint)]
 WindowText = Annotated[str, AfterValidator(_as_window)]
+
+
+class RoleTable(BaseModel):
+    """What a `[profiles.<name>.roles.data]` or `.trading` table may say; the rest is the profile's.
+
+    A role with a host or a port of its own has fallbacks of its own, or none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str | None = Field(default=None, min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65_535)
+    client_id: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    fallbacks: Annotated[tuple[EndpointText, ...] | None, BeforeValidator(_as_list)] = None
+
+
+class Roles(BaseModel):
+    """The connections of a profile that has one for data and one for trading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: RoleTable | None = None
+    trading: RoleTable | None = None
+
+    def of(self, role: str) -> RoleTable:
+        """Return the table of a role; an empty one if there is none."""
+        found: RoleTable | None = getattr(self, role)
+        return found or RoleTable()
+
+    def __bool__(self) -> bool:
+        return self.data is not None or self.trading is not None
 
 
 class Profile(BaseModel):
@@ -81,6 +140,8 @@ class Profile(BaseModel):
         Where TWS or IB Gateway listens. ``port`` 0, for sim only: the system chooses.
     client_id : int
         IB's client id; orders can be amended only from the id that placed them.
+    client_ids : str
+        The range that ``connect(client_id="auto")`` takes a free one from: ``"21-60"``.
     account : str
         The account to trade; empty: the only one of the login.
     trading : bool
@@ -101,6 +162,8 @@ class Profile(BaseModel):
     alert : tuple of str
         A command to run, once, when an outage lasts longer than `alert_after_s` outside of it; the
         text is its last argument.
+    roles : Roles
+        Connections of their own for data and for trading; none: one connection serves both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +173,7 @@ class Profile(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(ge=0, le=65_535)
     client_id: int = Field(default=1, ge=0, le=2**31 - 1)
+    client_ids: RangeText = "21-60"
     account: str = ""
     trading: bool = False
     timeout_s: float = Field(default=10.0, gt=0, le=600)
@@ -121,6 +185,48 @@ class Profile(BaseModel):
     reset_window: WindowText = "23:45-01:45 America/New_York"
     alert: tuple[str, ...] = ()
     alert_after_s: float = Field(default=900.0, gt=0)
+    tunnel: TunnelText = ""
+    tls: bool = False
+    tls_ca: str = ""
+    tls_name: str = ""
+    tls_verify: bool = True
+    roles: Roles = Roles()
+
+    def of_role(self, role: Literal["data", "trading"]) -> Profile:
+        """Return the profile of one role: its own address and client id, the rest as here.
+
+        Raises
+        ------
+        SettingsError
+            Both roles have the same client id at the same gateway.
+
+        Examples
+        --------
+        >>> profile = Profile(name="live", kind="live", port=4001, roles={"data": {"port": 4011}})
+        >>> profile.of_role("data").endpoints, profile.of_role("data").client_id
+        ((Endpoint(host='127.0.0.1', port=4011),), 21)
+        """
+        found = self._of_role(role)
+        other = self._of_role("data" if role == "trading" else "trading")
+        if found.client_id == other.client_id and {*found.endpoints} & {*other.endpoints}:
+            problem = f"roles: data and trading need two client ids; both have {found.client_id}"
+            raise SettingsError([problem], f"profile {self.name!r}")
+        return found
+
+    def _of_role(self, role: Literal["data", "trading"]) -> Profile:
+        update: dict[str, Any] = self.roles.of(role).model_dump(exclude_none=True)
+        if "host" in update or "port" in update:
+            update.setdefault("fallbacks", ())
+        if role == "data":
+            free = (each for each in self.free_ids if each != self.client_id)
+            update.setdefault("client_id", next(free))
+        return self.model_copy(update=update)
+
+    @property
+    def free_ids(self) -> range:
+        """The client ids of `client_ids`."""
+        first, _, last = self.client_ids.partition("-")
+        return range(int(first), int(last) + 1)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -143,6 +249,7 @@ class ProfileTable(BaseModel):
     host: str | None = Field(default=None, min_length=1)
     port: int | None = Field(default=None, ge=0, le=65_535)
     client_id: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    client_ids: RangeText | None = None
     account: str | None = None
     trading: bool | None = None
     timeout_s: float | None = Field(default=None, gt=0, le=600)
@@ -154,6 +261,12 @@ class ProfileTable(BaseModel):
     reset_window: WindowText | None = None
     alert: Annotated[tuple[str, ...] | None, BeforeValidator(_as_list)] = None
     alert_after_s: float | None = Field(default=None, gt=0)
+    tunnel: TunnelText | None = None
+    tls: bool | None = None
+    tls_ca: str | None = None
+    tls_name: str | None = None
+    tls_verify: bool | None = None
+    roles: Roles | None = None
 
 
 class ProfileTables(BaseModel):
@@ -466,4 +579,6 @@ def _names_at(loc: tuple[int | str, ...]) -> list[str]:
         "secrets": Secrets,
     }
     table = tables.get(str(loc[0])) if loc else Settings
+    if "roles" in loc[2:]:
+        table = Roles if loc[-1] == "roles" else RoleTable
     return sorted(set((table or Settings).model_fields) - {"workspace"})

@@ -74,7 +74,9 @@ def ledger_of(profile: Profile, root: Path) -> Path:
     """Return the ledger's file of a profile; the simulated gateway of a data root has its own."""
     if profile.kind == "sim":
         return root / "gateway" / "pacing.sqlite"
-    return ledger_path(profile.host, profile.port)
+    # 127.0.0.1 behind a tunnel is another machine's
+    host = f"{profile.tunnel} {profile.host}" if profile.tunnel else profile.host
+    return ledger_path(host, profile.port)
 
 
 @dataclass(frozen=True, slots=True)

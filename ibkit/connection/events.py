@@ -20,6 +20,7 @@ from eventkit import Event
 from ibkit import clock
 from ibkit.log import get_logger
 from ibkit.metrics import DROPPED_EVENTS, HANDLERS_FAILED, QUEUED_EVENTS
+from ibkit.timing import SharedTimer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ib_async import Contract
 
     from ibkit.connection.health import State
+    from ibkit.reload import Change
+    from ibkit.settings import Role
 
 # payloads that a topic may hold for its handlers
 QUEUE: Final = 10_000
@@ -43,12 +46,16 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The connection went from `before` to `after`."""
+    """The connection went from `before` to `after`.
+
+    `role` says which one, ``data`` or ``trading``, where a profile has one for each.
+    """
 
     ts: datetime
     before: State
     after: State
     reason: str = ""
+    role: Role = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,15 @@ class QualityBreached:
     limit: float
 
 
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """The settings were read again: what holds from now on, and what waits for a `connect`."""
+
+    ts: datetime
+    changed: tuple[Change, ...]
+    waiting: tuple[Change, ...]
+
+
 Payload = (
     StateChanged
     | OrderChanged
@@ -171,6 +187,7 @@ Payload = (
     | Notice
     | QuoteSeen
     | QualityBreached
+    | SettingsChanged
 )
 
 
@@ -192,7 +209,7 @@ class Events:
 
     Attributes
     ----------
-    state, order, fill, position, account, gap, risk, notice, quote, quality : eventkit.Event
+    state, order, fill, position, account, gap, risk, notice, quote, quality, settings : Event
         Each emits one payload of the class of its name in `ibkit.connection.events`.
     dropped : int
         Payloads that were thrown away because the handlers were too slow.
@@ -216,6 +233,7 @@ class Events:
         "notice",
         "quote",
         "quality",
+        "settings",
     )
 
     def __init__(self) -> None:
@@ -229,7 +247,9 @@ class Events:
         self.notice = Event("notice")
         self.quote = Event("quote")
         self.quality = Event("quality")
+        self.settings = Event("settings")
         self.dropped = self.failed = 0
+        self.timer = SharedTimer()
         self._waiting: dict[str, deque[tuple[int, Payload]]] = {
             topic: deque() for topic in self.TOPICS
         }
@@ -335,6 +355,7 @@ class Events:
             HANDLERS_FAILED.labels(topic).inc()
             log.exception("a handler failed", topic=topic, handler=handled.handler)
         took_s = clock.monotonic() - began
+        self.timer.add(took_s)
         handled.calls += 1
         handled.total_s += took_s
         handled.slowest_s = max(handled.slowest_s, took_s)

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from ibkit.connection.asks import CLIENT_ID
 from ibkit.connection.budget import NEVER, free_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ibkit.connection.budget import Books
-    from ibkit.connection.pacing import Limit
+    from ibkit.connection.pacing import Limit, MessageGate
 
-MESSAGES = "messages"
+MESSAGES: Final = "messages"
+COLUMNS: Final = ("rule", "most", "window_s", "used", "left", "next_s", "each", "source")
+# rules that a status card has room for, and what it calls them
+SHOWN: Final = {"market data lines": "lines", "historical requests": "small-bar requests"}
 
 
 def gauge_frame(limits: Iterable[Limit], books: Books, now: float) -> pd.DataFrame:
     """Return one row a limit: see `ibkit.connection.ledger.Ledger.gauge`."""
     rows = [_row(limit, books, now) for limit in limits if limit.what != MESSAGES]
-    frame = pd.DataFrame(
-        rows,
-        columns=["rule", "most", "window_s", "used", "left", "next_s", "each", "source"],
-    )
-    return frame.set_index("rule")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("rule")
+
+
+def message_row(gate: MessageGate) -> tuple[object, ...]:
+    """Return the row of the messages, which each connection counts by itself. On the loop."""
+    limit = gate.limit
+    return (
+        limit.what, limit.most, limit.window_s, gate.used(), gate.left(), gate.next_s(),
+        limit.each, limit.source,
+    )  # fmt: skip
+
+
+def pacing_frame(messages: tuple[object, ...], rules: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the whole gauge: the messages first, then what all processes share."""
+    first = pd.DataFrame([messages], columns=list(COLUMNS)).set_index("rule")
+    if rules is None:
+        return first
+    return pd.concat([first, rules.drop(index=CLIENT_ID, errors="ignore")])  # no request
+
+
+def pacing_words(frame: pd.DataFrame, *, shared: bool) -> str:
+    """Return the gauge in one line, for a status card.
+
+    >>> frame = pd.DataFrame({"left": [45, 97]}, ["messages", "market data lines"])
+    >>> pacing_words(frame, shared=True)
+    '45 messages, 97 lines may go now'
+    """
+    names = {MESSAGES: MESSAGES} | SHOWN
+    parts = [f"{frame.left[rule]} {word}" for rule, word in names.items() if rule in frame.index]
+    return f"{', '.join(parts)} may go now" + ("" if shared else " (other processes not counted)")
 
 
 def _row(limit: Limit, books: Books, now: float) -> tuple[object, ...]:

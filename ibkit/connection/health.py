@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from ibkit import clock, codes
@@ -52,6 +52,12 @@ class Told:
     count: int
     first: datetime
     last: datetime
+
+    def with_more(self, other: Told) -> Told:
+        """Return both as one, in the newer words."""
+        text = max(self, other, key=lambda told: told.last).text
+        first, last = min(self.first, other.first), max(self.last, other.last)
+        return Told(text, self.count + other.count, first, last)
 
 
 class Health:
@@ -126,8 +132,14 @@ class Status:
         Market data subscriptions that are open.
     messages_left : int
         How many messages may go to the gateway at this moment.
+    road : str
+        What others on the way to the gateway can see; empty: nothing.
+    pacing : str
+        What is left of IB's limits, in one line.
     clock_offset_s : float or None
         The gateway's clock minus ours; None if it was not asked.
+    roles : mapping
+        Where the profile has connections of their own for trading and data, what each is.
     """
 
     profile: str
@@ -147,3 +159,6 @@ class Status:
     clock_offset_s: float | None
     connected_since: datetime | None
     root: Path
+    pacing: str = ""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    road: str = ""

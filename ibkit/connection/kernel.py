@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from ibkit.connection.loop import LoopThread
 from ibkit.errors import LoopThreadError, SettingsError
+from ibkit.log import correlated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -94,7 +95,8 @@ class KernelLoop(LoopThread):
         if _inside_a_socket(self._loop):
             name = getattr(function, "__name__", "this call")
             raise LoopThreadError(IN_ITS_OWN_HANDLER.format(name=name))
-        return self._nest(functools.partial(function, *args, **kwargs))
+        with correlated():
+            return self._nest(functools.partial(function, *args, **kwargs))
 
     def close(self, timeout_s: float = 1.0) -> bool:  # noqa: ARG002 - the base class's signature
         """End the waiting calls of other threads; the loop is the kernel's, and runs on."""

@@ -112,6 +112,7 @@ class _Waiter:
     future: asyncio.Future[Grant]
     since: float
     deadline: float
+    lease_by: float
     key: str
 
 
@@ -195,7 +196,9 @@ class Ledger:
         """How many requests of this ledger wait."""
         return len(self._queue)
 
-    async def admit(self, ask: Ask, *, timeout_s: float | None = None) -> Grant:
+    async def admit(
+        self, ask: Ask, *, timeout_s: float | None = None, lease_s: float | None = None
+    ) -> Grant:
         """Wait until `ask` may be sent, and book it.
 
         Parameters
@@ -204,6 +207,8 @@ class Ledger:
             From `ibkit.connection.asks.ask_for`.
         timeout_s : float, optional
             How long to wait at most; 0 is now or never, the default is for ever.
+        lease_s : float, optional
+            How long to wait at most for what others hold; the default is `timeout_s`.
 
         Returns
         -------
@@ -227,7 +232,9 @@ class Ledger:
         self._check_open(ask.what)
         now, loop = self._books.now(), asyncio.get_running_loop()
         deadline = NEVER if timeout_s is None else now + timeout_s
-        waiter = _Waiter(ask, loop.create_future(), now, deadline, secrets.token_hex(8))
+        lease_by = deadline if lease_s is None else min(deadline, now + lease_s)
+        key = secrets.token_hex(8)
+        waiter = _Waiter(ask, loop.create_future(), now, deadline, lease_by, key)
         self._queue.append(waiter)
         self._pump()
         try:
@@ -286,6 +293,12 @@ class Ledger:
             counted by each connection: `MessageGate.left`.
         """
         return gauge_frame(self._limits.values(), self._books.read(), self._books.now())
+
+    async def measure(self) -> pd.DataFrame:
+        """Return the gauge as it is after all that was released until now."""
+        self._check_open("the gauge")
+        books = await self._run(self._books.read)
+        return gauge_frame(self._limits.values(), books, self._books.now())
 
     def close(self) -> None:
         """Give everything back; who waits gets NotConnectedError. Again is allowed.
@@ -361,7 +374,7 @@ class Ledger:
     async def _wait_or_fail(self, waiter: _Waiter, hold: Hold, now: float) -> float:
         """Return when to look for this one again; end what cannot be granted in time."""
         at = now if hold.at is None else hold.at
-        if at > waiter.deadline or at == NEVER or (hold.at is None and now >= waiter.deadline):
+        if at > waiter.deadline or at == NEVER or (hold.at is None and now >= waiter.lease_by):
             holders = []
             if not hold.rule.window_s:
                 holders = _summed(await self._run(self._books.holders, hold.rule.what))
@@ -372,7 +385,7 @@ class Ledger:
             )
             return NEVER
         if hold.at is None:
-            return min(LOOK_S, max(LEAST_S, waiter.deadline - now))
+            return min(LOOK_S, max(LEAST_S, waiter.lease_by - now))
         return max(LEAST_S, at - now)
 
     # --- what grants call ------------------------------------------------------------------------

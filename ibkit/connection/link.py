@@ -17,15 +17,19 @@ from ib_async import IB, Contract
 
 from ibkit import clock
 from ibkit.connection.away import Away, Facts, facts_of
+from ibkit.connection.calls import Calls, name_ib_async_records
 from ibkit.connection.events import Events, Notice, StateChanged
 from ibkit.connection.feeds import publish_feeds
 from ibkit.connection.health import FARMS, LOST, RESTORED, FarmState, Health, State
+from ibkit.connection.meter import LINKS, Meter
 from ibkit.connection.pacing import MessageGate
 from ibkit.connection.permits import Permits
 from ibkit.connection.requests import Requests
 from ibkit.connection.retries import retrying
+from ibkit.connection.roles import speaks
 from ibkit.connection.subscriptions import Subscriptions
 from ibkit.connection.supervisor import Moment, Supervisor, run_alert
+from ibkit.connection.tunnel import Road
 from ibkit.errors import (
     AccountMismatchError,
     BudgetSpentError,
@@ -40,11 +44,11 @@ from ibkit.errors import (
     PacingError,
     RequestTimeoutError,
 )
-from ibkit.log import get_logger
+from ibkit.log import get_logger, mask_account
 from ibkit.metrics import CONNECTIONS, REQUESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from eventkit import Event
@@ -52,12 +56,13 @@ if TYPE_CHECKING:
     from ibkit.connection.budget import Ask
     from ibkit.connection.ledger import Grant, Ledger
     from ibkit.connection.loop import LoopThread
-    from ibkit.settings import Endpoint, Profile
+    from ibkit.settings import Endpoint, Profile, Role
 
 T = TypeVar("T")
 log = get_logger(__name__)
 # what ib_async logs as errors we raise; without a handler Python would print it a second time
 logging.getLogger("ib_async").addHandler(logging.NullHandler())
+name_ib_async_records()
 
 # an end marker that never comes must not hold the connection up for long
 SYNC_S: Final = 4.0
@@ -127,6 +132,10 @@ class Link:
         Where it is, or was last, connected.
     away : Away
         What happened in its absences.
+    role : str
+        ``data``, ``trading``, or empty: both. One for data knows nothing of orders and accounts.
+    peers : sequence of Link
+        The links of the same kit.
     locate : callable or None
         Finds the endpoints anew before each attempt; the simulated gateway's port changes.
     """
@@ -140,11 +149,14 @@ class Link:
         away: Away | None = None,
         ledger: Ledger | None = None,
         client_ids: Sequence[int] = (),
+        role: Role = "",
     ) -> None:
         self.profile = profile
         self.endpoint: Endpoint = profile.endpoints[0]
         self.events = events or Events()
         self.away = away or Away()
+        self.role: Role = role
+        self.peers: Sequence[Link] = ()
         self.locate: Callable[[], Awaitable[Sequence[Endpoint]]] | None = None
         self.health = Health()
         self.state: State = "closed"
@@ -157,6 +169,9 @@ class Link:
         self.ib.RaiseRequestErrors = True
         self._client = cast("Any", self.ib.client)  # ib_async is typed in part only
         self._client.MaxRequests = 0
+        self.calls = Calls(self.ib)
+        self.meter = Meter(self.ib)
+        self.road = Road(self._client.conn, profile, self.calls, self.health.count)
         self.gate = MessageGate(self._client.sendMsg)
         self.permits = Permits(ledger, client_ids)
         self.subscriptions = Subscriptions(self.ib, self._remember)
@@ -175,11 +190,17 @@ class Link:
         self._changed = asyncio.Event()
         self._bookings: set[asyncio.Task[None]] = set()
         self._listen()
+        LINKS.add(self)
 
     def __repr__(self) -> str:
         profile = self.profile
         where = f"{self.endpoint.host}:{self.endpoint.port} client {profile.client_id}"
         return f"<Link {profile.name} {where} {self.state}>"
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: the profile's name, and its role if it has one."""
+        return f"{self.profile.name} {self.role}".rstrip()
 
     @property
     def gone(self) -> asyncio.Future[None]:
@@ -231,6 +252,8 @@ class Link:
         self.get_ready()
         self.subscriptions.keep = True
         self._keeper = asyncio.create_task(self.supervisor.run(), name="ibkit-supervisor")
+        if self._thread is not None:
+            self.meter.watch()
 
     async def _open_somewhere(self) -> None:
         """Try each endpoint; a refusal that another one cannot mend is raised at once.
@@ -265,6 +288,7 @@ class Link:
         Whatever the supervisor is doing, it ends: nothing opens this link again but `open`.
         """
         keeper, self._keeper = self._keeper, None
+        self.meter.stop()
         self.subscriptions.keep = False
         if keeper is not None:
             keeper.cancel()
@@ -514,7 +538,7 @@ class Link:
         task.add_done_callback(self._bookings.discard)
         return value
 
-    async def _book_late(self, ask: Ask, opened: Set[int]) -> None:
+    async def _book_late(self, ask: Ask, opened: set[int]) -> None:
         """Book what is open already; if there is no room for it, that is said and not undone."""
         try:
             grant = await self.permits.admit(ask, 0)
@@ -569,6 +593,8 @@ class Link:
                 greeting.result()
             else:
                 raise ConnectionResetError(self._lost.result())
+        except GatewayError:  # of the road: it says why already
+            raise
         except (OSError, TimeoutError) as error:
             raise self._unfriendly(error) from error
         finally:
@@ -605,23 +631,27 @@ class Link:
         """Refuse a login that is not of the profile's kind, before anything else is asked."""
         profile = self.profile
         if strange := [a for a in self.accounts if kind_of(a) != profile.kind]:
-            reason = f"profile {profile.name!r} is {profile.kind}, and account {strange[0]} is "
-            reason += f"{kind_of(strange[0])}"
+            reason = f"profile {profile.name!r} is {profile.kind}, and account "
+            reason += f"{mask_account(strange[0])} is {kind_of(strange[0])}"
             hint = "check host and port: the login behind this port is another one."
             raise AccountMismatchError(*self.endpoint, reason, hint)
-        if profile.account and profile.account not in self.accounts:
-            reason = f"the login has no account {profile.account}"
-            hint = f"it has {', '.join(self.accounts)}; name one of them with account=."
+        if self.role != "data" and profile.account and profile.account not in self.accounts:
+            reason = f"the login has no account {mask_account(profile.account)}"
+            hint = f"it has {', '.join(map(mask_account, self.accounts))}; name one with account=."
             raise AccountMismatchError(*self.endpoint, reason, hint)
 
     async def _sync(self) -> None:
         """Fetch positions, orders and account values; executions last, as they need the orders."""
+        if self.role != "data":
+            await self._sync_account()
+        if (theirs := await self._sync_one("current time", IB.reqCurrentTimeAsync)) is not None:
+            self.clock_offset_s = (theirs - clock.now()).total_seconds()
+
+    async def _sync_account(self) -> None:
         if self.profile.client_id == 0:
             self.ib.reqAutoOpenOrders(True)  # noqa: FBT003 - ib_async's signature
         await asyncio.gather(*(self._sync_one(*item) for item in self._sync_requests()))
         await self._sync_one("executions", IB.reqExecutionsAsync)
-        if (theirs := await self._sync_one("current time", IB.reqCurrentTimeAsync)) is not None:
-            self.clock_offset_s = (theirs - clock.now()).total_seconds()
 
     def _sync_requests(self) -> list[tuple[str, Callable[[IB], Awaitable[Any]]]]:
         requests: list[tuple[str, Callable[[IB], Awaitable[Any]]]] = [
@@ -658,7 +688,8 @@ class Link:
         self.ib.errorEvent += self._on_error
         self._client.conn.disconnected += self._on_socket_end
         self._client.apiError += self._on_api_error
-        publish_feeds(self.ib, self.events)
+        if self.role != "data":
+            publish_feeds(self.ib, self.events)
         for event in (*(getattr(self.ib, name) for name in IB.events), self._client.conn.hasData):
             event.error_event += _log_failure  # without a listener eventkit swallows the error
 
@@ -673,7 +704,8 @@ class Link:
             self.health.note(code, text)
             self._follow_farms(farms)
             self._follow_health(code, text)
-        self.events.publish("notice", Notice(clock.now(), code, text, request_id, contract))
+        if request_id >= 0 or speaks(self, self.peers):
+            self.events.publish("notice", Notice(clock.now(), code, text, request_id, contract))
 
     def _follow_farms(self, before: dict[str, FarmState]) -> None:
         """Look after the streams of a farm that broke and came back; no other is touched."""
@@ -729,6 +761,7 @@ class Link:
         self._become("closed", why)
         self._give_up("closed")
         await self._hang_up()
+        self.road.close()
         self.permits.give_back_id()
         if was in {"ready", "degraded"}:
             self.ib.disconnectedEvent.emit()
@@ -753,8 +786,9 @@ class Link:
         self._changed.set()
         self._changed.clear()
         if before != after:
-            log.info("connection", before=before, after=after, reason=reason)
-            self.events.publish("state", StateChanged(clock.now(), before, after, reason))
+            log.info("connection", before=before, after=after, reason=reason, role=self.role)
+            changed = StateChanged(clock.now(), before, after, reason, self.role)
+            self.events.publish("state", changed)
 
 
 def _now() -> Moment:

@@ -31,6 +31,7 @@ from typing import (
 )
 
 from ibkit.errors import LoopThreadError
+from ibkit.log import correlated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -110,7 +111,8 @@ class LoopThread:
         self._refuse_here(function)
         call = _Call(self._loop, functools.partial(function, *args, **kwargs), self._calls)
         try:  # from here on an interrupt finds a call that it can cancel
-            self._post(call)
+            with correlated():
+                self._post(call)
             return call.result()
         except (KeyboardInterrupt, SystemExit):
             call.cancel()
@@ -132,9 +134,11 @@ class LoopThread:
             In a forked child, or after `close`.
         """
         if self.here:
-            return await function(*args, **kwargs)
+            with correlated():
+                return await function(*args, **kwargs)
         call = _Call(self._loop, functools.partial(function, *args, **kwargs), self._calls)
-        self._post(call)
+        with correlated():
+            self._post(call)
         arrived = _arrival(call.outcome)
         try:
             while not arrived.done():

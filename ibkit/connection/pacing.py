@@ -106,6 +106,16 @@ class MessageGate:
         """How many messages and requests wait for their turn."""
         return len(self._urgent) + len(self._rest)
 
+    @property
+    def limit(self) -> Limit:
+        """The rule that it keeps."""
+        return self._limit
+
+    def used(self) -> int:
+        """Return how many messages count at this moment."""
+        self._forget(asyncio.get_running_loop().time())
+        return len(self._sent)
+
     def left(self) -> int:
         """Return how many ordinary messages may go at this moment."""
         self._forget(asyncio.get_running_loop().time())

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ibkit.connection.asks import CLIENT_ID
+from ibkit.connection.asks import CLIENT_ID, OPEN
 from ibkit.connection.ledger import Ledger
 from ibkit.connection.pacing import LIMITS
 from ibkit.errors import BudgetSpentError, ClientIdInUseError, LedgerError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 log = get_logger(__name__)
+# open requests end in seconds; what subscriptions hold is rarely given back soon
+STANDING_S: Final = 2.0
 HELD: Final = "go on with that program, close it, or connect with another client_id=."
 FULL: Final = "close one of them, or give the profile more client_ids."
 ALONE: Final = "the ledger of IB's limits cannot be used; they hold for this process alone now"
@@ -76,7 +78,11 @@ class Permits:
         """Wait until `ask` may be sent; None if nothing binds it. See `Ledger.admit`."""
         if self.ledger is None or ask is None or not ask.charges:
             return None
-        return await self._with_ledger(lambda one: one.admit(ask, timeout_s=wait_s))
+        brief = any(charge.rule == OPEN for charge in ask.charges)
+        lease_s = None if brief else STANDING_S
+        return await self._with_ledger(
+            lambda one: one.admit(ask, timeout_s=wait_s, lease_s=lease_s)
+        )
 
     def settle(self, grant: Grant | None, *, held: bool) -> None:
         """End what was admitted, when its answer is in or never will be.

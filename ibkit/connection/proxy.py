@@ -17,6 +17,7 @@ from ib_async import IB, Contract
 
 from ibkit import clock
 from ibkit.connection.asks import PRICES, ask_for
+from ibkit.connection.roles import Pair
 from ibkit.connection.values import snapshot
 from ibkit.errors import NotConnectedError, OrderRoadError, OwnedByKitError
 
@@ -51,6 +52,7 @@ STATE: Final = frozenset(
 )
 # what opens a stream: it returns at once, and holds something of IB's limits until it is cancelled
 STREAMS: Final = frozenset(name for name in PRICES if not hasattr(IB, f"{name}Async"))
+CONNECTED: Final = frozenset({"ready", "degraded"})
 PATIENCE_S: Final = 60.0
 
 
@@ -71,10 +73,12 @@ class IBProxy:
     """
 
     _link: Link
+    _pair: Pair
     RequestTimeout: float
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, data: Link | None = None) -> None:
         object.__setattr__(self, "_link", link)
+        object.__setattr__(self, "_pair", Pair(link, data or link))
         object.__setattr__(self, "RequestTimeout", PATIENCE_S)
 
     def __repr__(self) -> str:
@@ -98,8 +102,10 @@ class IBProxy:
             )
         if name.startswith("_") or (not hasattr(IB, name) and name not in IB.events):
             raise AttributeError(f"ib_async.IB has no public attribute {name!r}")
-        value = getattr(self._link.ib, name)
-        return value if name in IB.events or not callable(value) else self._face(name, value)
+        if name in IB.events:
+            return self._pair.event(name)
+        value = getattr(self._pair.serving(name).ib, name)
+        return self._face(name, value) if callable(value) else value
 
     def _face(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         """Return what stands for `method` in the caller's thread."""
@@ -114,15 +120,16 @@ class IBProxy:
 
     async def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request on the loop thread; ib_async's own time limit becomes ours."""
-        method = getattr(self._link.ib, name)
+        link = self._pair.serving(name)
+        method = getattr(link.ib, name)
         ask = ask_for(name, *args, **kwargs)
         patience = self.RequestTimeout or PATIENCE_S
         if "timeout" in inspect.signature(method).parameters:
             bound = inspect.signature(method).bind(*args, **kwargs)
             patience = bound.arguments.pop("timeout", 0) or patience
             args, kwargs = bound.args, {**bound.kwargs, "timeout": 0}
-        return await self._link.loop.arun(
-            self._link.request,
+        return await link.loop.arun(
+            link.request,
             name.removesuffix("Async"),
             lambda ib: getattr(ib, name)(*args, **kwargs),
             timeout_s=patience,
@@ -131,16 +138,16 @@ class IBProxy:
 
     def _stream(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Open a stream when IB's limits let it; on the loop thread nobody can wait for that."""
-        ask = ask_for(name, *args, **kwargs)
+        ask, link = ask_for(name, *args, **kwargs), self._pair.serving(name)
 
         def opening(ib: IB) -> Any:
             return getattr(ib, name)(*args, **kwargs)
 
-        if self._link.loop.here:
-            return self._link.subscribe_now(opening, ask)
+        if link.loop.here:
+            return link.subscribe_now(opening, ask)
         found = (one for one in (*args, *kwargs.values()) if isinstance(one, Contract))
-        return self._link.loop.run(
-            self._link.request,
+        return link.loop.run(
+            link.request,
             name,
             opening,
             contract=next(found, None),
@@ -154,23 +161,24 @@ class IBProxy:
 
         ib_async forgets its state with the connection: an error then, not an empty list.
         """
+        link = self._pair.serving(name)
 
         def reading() -> Any:
-            if name in STATE and not self.isConnected():
-                raise NotConnectedError(self._link.state, name)
+            if name in STATE and link.state not in CONNECTED:
+                raise NotConnectedError(link.state, name)
             try:
-                value = getattr(self._link.ib, name)(*args, **kwargs)
+                value = getattr(link.ib, name)(*args, **kwargs)
             except ConnectionError as error:
-                raise NotConnectedError(self._link.state, name) from error
+                raise NotConnectedError(link.state, name) from error
             return snapshot(value) if name in STATE else value
 
-        return self._link.loop.call(reading)
+        return link.loop.call(reading)
 
     # --- IB's helpers that wait: here the caller waits, and the loop goes on ---------------------
 
     def isConnected(self) -> bool:  # noqa: N802 - ib_async's name
         """Is there an API connection to TWS or IB gateway?"""  # noqa: D400 - ib_async's words
-        return self._link.state in {"ready", "degraded"}
+        return all(link.state in CONNECTED for link in self._pair.links)
 
     def sleep(self, secs: float = 0.02) -> bool:
         """Wait `secs` seconds; the connection goes on working."""
@@ -191,7 +199,7 @@ class IBProxy:
 
         async def waiting() -> bool:
             try:
-                await asyncio.wait_for(_next(self._link.ib.updateEvent), timeout or None)
+                await asyncio.wait_for(_next(self._pair.event("updateEvent")), timeout or None)
             except TimeoutError:
                 return False
             return True

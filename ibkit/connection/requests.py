@@ -200,6 +200,8 @@ class Requests:
         """Drop what is left of a request: here, and at the gateway if it still works on it."""
         for key, future in scope.futures.items():
             if self._futures.get(key) is not future:  # answered; the key may be another's by now
+                if key not in self._futures:  # ib_async keeps a list that the answer left unused
+                    self._wrapper._results.pop(key, None)  # noqa: SLF001 - as above
                 continue
             future.cancel()
             for table in ("_futures", "_results", "_reqId2Contract", "reqId2Subscriber"):

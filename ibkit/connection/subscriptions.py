@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -67,6 +68,8 @@ BARS_S: Final = 60.0
 # a new subscription begins with the picture of the moment: that is no sign of life yet
 PICTURE_S: Final = 5.0
 LONGEST_S: Final = 3600.0
+# ended requests whose last ticks may still be on their way
+FADING: Final = 32
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ class Subscriptions:
         self._kept: list[Stream] = []
         self._grants: dict[int, Grant] = {}
         self._snapshots: set[int] = set()
+        self._ended: deque[int] = deque()
         self.keep = False
         self._ticked: dict[int, float] = {}
         self._silence: dict[int, Silence] = {}
@@ -173,6 +177,7 @@ class Subscriptions:
             number = _number(message, CLOSES[kind][0])
             self._opened.pop(number, None)
             self._release(number)
+            self._fade(number)
         elif kind == DATA_TYPE:
             self._data_type = message
         elif kind == NEWS_ON:
@@ -184,7 +189,12 @@ class Subscriptions:
         """Return the streams that are open on this socket, oldest first."""
         found = (self._stream(request_id, message) for request_id, message in self._opened.items())
         streams = [stream for stream in found if stream is not None]
-        self._opened = {stream.request_id: stream.message for stream in streams}
+        live, fed = {stream.request_id for stream in streams}, self._wrapper.reqId2Ticker
+        self._opened = {
+            number: message
+            for number, message in self._opened.items()
+            if number in live or number in fed  # a second one of a ticker: open, though unlisted
+        }
         for number in self._grants.keys() - self._opened.keys() - self._snapshots:
             self._release(number)
         return streams
@@ -242,7 +252,14 @@ class Subscriptions:
     def _on_request_end(self, key: Any, *args: Any, **kwargs: Any) -> None:
         if key in self._snapshots:
             self._release(key)
+            self._fade(key)
         self._end_request(key, *args, **kwargs)
+
+    def _fade(self, request_id: int) -> None:
+        """Let ib_async forget a ticker's id, as it never does, once its last ticks are through."""
+        self._ended.append(request_id)
+        if len(self._ended) > FADING:
+            self._wrapper.reqId2Ticker.pop(self._ended.popleft(), None)
 
     def kept(self) -> list[Stream]:
         """Return the streams that the last socket took with it and that wait to be resumed."""

@@ -30,7 +30,7 @@ from ibkit.errors import (
     NotConnectedError,
     RequestTimeoutError,
 )
-from ibkit.log import get_logger
+from ibkit.log import CALL, get_logger
 from ibkit.metrics import HEARTBEAT, OUTAGES, RECONNECTED
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Watch, and bring back, until the link is closed or no retry helps."""
+        CALL.set("")  # what comes from here on is not done for the call that opened the link
         try:
             while True:
                 await self._watch()
@@ -148,9 +149,9 @@ class Supervisor:
 
     async def _watch(self) -> None:
         """Return when the socket is gone."""
-        gone, pause_s = self.link.gone, self.link.profile.heartbeat_s
+        gone = self.link.gone
         while not gone.done():
-            await asyncio.wait({gone}, timeout=pause_s)
+            await asyncio.wait({gone}, timeout=self.link.profile.heartbeat_s)
             if not gone.done():
                 await self._beat()
             if not gone.done() and self.link.state == "ready":
@@ -279,7 +280,7 @@ class Supervisor:
         late = loop.time() - outage.began >= profile.alert_after_s
         if late and not outage.alerted and not in_window(clock.now(), profile.reset_window):
             outage.alerted = True
-            text = f"{profile.name}: no gateway since {outage.ts:%F %T} UTC ({outage.last})"
+            text = f"{self.link.label}: no gateway since {outage.ts:%F %T} UTC ({outage.last})"
             log.error(
                 "the outage outlives its patience", since=words(outage.ts), reason=outage.last
             )
@@ -296,7 +297,7 @@ class Supervisor:
         await link.recover(ready=False)
         link.get_ready()
         away = link.away
-        away.note("connection", link.profile.name, words(outage.ts), "ready", "reconnected")
+        away.note("connection", link.label, words(outage.ts), "ready", "reconnected")
         away.note_all(differences(before, facts_of(link.ib)))
         ends = {id(stream): stream.last for stream in subscriptions.kept()}
         # not awaited here: bars take their time, and the heart must beat meanwhile

@@ -1,14 +1,14 @@
 """Trading sessions, read from IB's words: schedules of the past, hours strings of the next days.
 
 A session runs from `start` to `end` in UTC and belongs to a trade date, which for a futures
-session is the day it ends on. Not here: any calendar of our own; no offline source is right for
-CME product by product.
+session is the day it ends on. Not here: calendars for when IB cannot be asked
+(`ibkit.contracts.venues`), nor questions to many sessions at once (`ibkit.contracts.timetable`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -44,13 +44,45 @@ class UnknownTimeZoneError(IbkitError, LookupError):
         return f"IB's time zone {self.name!r} is not known here; its hours cannot be read."
 
 
+class TradeDateError(IbkitError, ValueError):
+    """What should be a trade date is none: `name` of the argument, `text`."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
+        self.name, self.text = name, text
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} is a trade date, as date(2026, 11, 27) or '2026-11-27', not {self.text}."
+        )
+
+
+def trade_date(value: date | str, name: str) -> date:
+    """Return a trade date, given as a date or as text; a datetime is none.
+
+    >>> trade_date("2026-11-27", "start")
+    datetime.date(2026, 11, 27)
+    """
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value)  # type: ignore[arg-type] # a wrong type is told as one
+    except (TypeError, ValueError):
+        raise TradeDateError(name, repr(value)) from None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Session:
-    """One trading session: [start, end) in UTC, and the trade date it belongs to."""
+    """One trading session: [start, end) in UTC, and the trade date it belongs to.
+
+    `source` says who said so: "IB", "exchange_calendars", "rules" (ours, of a futures exchange), or
+    "overrides"; two sessions of the same times are equal whoever said so.
+    """
 
     start: datetime
     end: datetime
     ref_date: date
+    source: str = field(default="IB", compare=False)
 
 
 def zone(name: str) -> ZoneInfo:
@@ -109,7 +141,8 @@ def by_date(sessions: Iterable[Session]) -> dict[date, Session]:
     days: dict[date, Session] = {}
     for each in sorted(sessions):
         first = days.get(each.ref_date, each)
-        days[each.ref_date] = Session(first.start, max(first.end, each.end), each.ref_date)
+        end = max(first.end, each.end)
+        days[each.ref_date] = Session(first.start, end, each.ref_date, first.source)
     return days
 
 

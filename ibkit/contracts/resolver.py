@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from ib_async import Contract, ContractDetails
 
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
-from ibkit.contracts.futures import ROLL_DAYS, front_month, to_listed
-from ibkit.contracts.hours import Session, by_date
+from ibkit.contracts.chaining import Chaining
+from ibkit.contracts.margin import Margins
+from ibkit.contracts.opening import Opening
+from ibkit.contracts.overrides import Overrides
+from ibkit.contracts.picking import contract_in, prefer, table_of
+from ibkit.contracts.pricing import Pricing
+from ibkit.contracts.rolling import Rolling
+from ibkit.contracts.rolls import ROLL_DAYS
 from ibkit.contracts.schedules import Schedules
 from ibkit.contracts.specs import find_spec
-from ibkit.contracts.ticks import TickRule, flat_rule, make_rule, rule_id
 from ibkit.errors import AmbiguousContractError, UnknownContractError
 
 if TYPE_CHECKING:
-    from datetime import date
-
-    from ib_async import PriceIncrement
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from ibkit.connection import Link
+    from ibkit.contracts.book import Book
+    from ibkit.contracts.ticks import TickRule
 
 ContractLike = str | Contract
-SHOWN = 20
+DAY_S: Final = 86_400
 
 
-class Contracts:
+class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
     """Instruments by name: one match, its details, its tick rule, its sessions.
 
     Parameters
@@ -41,16 +48,45 @@ class Contracts:
         The connection that is asked.
     roll_days : int
         How many calendar days before its last safe day a future stops being the front month.
+    cache : Path, optional
+        The folder where answers are kept for other processes and other days.
+    overrides : Overrides, optional
+        What the user knows better.
+    book : callable, optional
+        Opens the book of IB's answers that outlives the connection.
+    trading : Link, optional
+        The connection that knows the accounts, where it is another one.
+
+    Attributes
+    ----------
+    requests : int
+        How many requests about instruments it has sent.
     """
 
-    def __init__(self, link: Link, *, roll_days: int = ROLL_DAYS) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        roll_days: int = ROLL_DAYS,
+        cache: Path | None = None,
+        overrides: Overrides | None = None,
+        book: Callable[[], Book] | None = None,
+        trading: Link | None = None,
+    ) -> None:
         self._loop = link.loop
+        self._overrides = overrides or Overrides()
         self._link = link
         self._roll_days = roll_days
-        self._found: dict[object, ContractDetails] = {}
+        self._found: dict[Any, tuple[ContractDetails, float]] = {}
+        self._open_book, self._book_made, self.requests = book, None, 0
         self._rules: dict[int, TickRule] = {}
         self._rule_lock = asyncio.Lock()
-        self._schedules = Schedules(link)
+        self._schedules = Schedules(link, cache / "schedules" if cache else None, self._overrides)
+        self._tables, self._margins = {}, {}
+        self._accounting = trading or link
+
+    def __repr__(self) -> str:
+        return f"<Contracts of {self._link!r}, {self.requests} requests, {self._overrides!r}>"
 
     @on_loop
     async def contract(self, wanted: ContractLike) -> Contract:
@@ -78,9 +114,11 @@ class Contracts:
 
         Notes
         -----
-        Costs one `reqContractDetails` the first time, nothing afterwards.
+        Costs one `reqContractDetails` the first time, and nothing while IB's answer holds: weeks,
+        also for other processes, see `ibkit.contracts.book.AGES`. Without a connection, an answer
+        that has run out counts too.
         """
-        return copy.copy(_contract(await self._resolve(wanted)))
+        return copy.copy(contract_in(await self._resolve(wanted)))
 
     @on_loop
     async def details(self, wanted: ContractLike) -> ContractDetails:
@@ -91,68 +129,48 @@ class Contracts:
         AmbiguousContractError, UnknownContractError, ShorthandError
             As `contract`.
         """
-        return copy.deepcopy(await self._resolve(wanted))
+        return copy.deepcopy(await self._resolve(wanted, max_age_days=1))
 
-    @on_loop
-    async def tick_rule(self, wanted: ContractLike) -> TickRule:
-        """Return the price grid of an instrument at the exchange it is routed to.
-
-        From IB's market rule; where IB names none, its minimum tick everywhere.
-        """
-        details = await self._resolve(wanted)
-        number = rule_id(details, _contract(details).exchange)
-        if number is None:
-            return flat_rule(details.minTick)
-        # ib_async keys these requests by rule number: two at once would share one answer
-        async with self._rule_lock:
-            if number not in self._rules:
-                increments: list[PriceIncrement] | None = await self._link.request(
-                    f"market rule {number}", lambda ib: ib.reqMarketRuleAsync(number)
-                )
-                self._rules[number] = make_rule(increments or [])
-        rule = self._rules[number]
-        return rule if rule.steps else flat_rule(details.minTick)
-
-    @on_loop
-    async def sessions(
-        self, wanted: ContractLike, start: date, end: date, *, use_rth: bool = True
-    ) -> list[Session]:
-        """Return the trading sessions with trade dates from `start` to `end`, both included.
-
-        Parameters
-        ----------
-        wanted : str or Contract
-            The instrument.
-        start, end : date
-            Trade dates; days without trading are left out.
-        use_rth : bool
-            Regular hours only.
-
-        Returns
-        -------
-        list of Session
-            One for each trade date, in UTC, ascending; a lunch break is inside. Of days to come
-            only those that IB has published.
-
-        Notes
-        -----
-        Costs a `reqHistoricalSchedule` for each year that was not asked for before.
-        """
-        contract = _contract(await self._resolve(wanted))
-        found = await self._schedules.between(contract, start, end, use_rth=use_rth)
-        return list(by_date(found).values())
-
-    async def _resolve(self, wanted: ContractLike) -> ContractDetails:
+    async def _resolve(
+        self, wanted: ContractLike, *, max_age_days: float | None = None
+    ) -> ContractDetails:
+        """Return the details of the one match; not older than some days, if that matters."""
+        if isinstance(wanted, str):
+            wanted = self._overrides.listed(wanted.strip())
         description = naming.parse(wanted) if isinstance(wanted, str) else copy.copy(wanted)
-        key = self._key(description)
-        if key not in self._found:
-            details = await self._look_up(_complete(description), str(_name(wanted)))
-            found = _contract(details)
-            for alias in (key, (found.conId, found.exchange), (found.conId, "")):
-                self._found.setdefault(alias, details)
-        return self._found[key]
+        if description.secType == "BAG":
+            return await self._combo(description)
+        key, now = self._key(description), clock.monotonic()
+        known = self._found.get(key)
+        if known is None or (max_age_days and now - known[1] > max_age_days * DAY_S):
+            completed, name = _complete(description), str(_name(wanted))
+            details = await self._look_up(completed, name, max_age_days=max_age_days)
+            found, known = contract_in(details), (details, now)
+            self._found[key] = known
+            for alias in ((found.conId, found.exchange), (found.conId, "")):
+                self._found[alias] = known
+        return known[0]
 
-    def _key(self, description: Contract) -> object:
+    async def _combo(self, description: Contract) -> ContractDetails:
+        """Return a combo of legs that have their numbers; its rules are the strictest of theirs."""
+        legs = [(ratio, await self._resolve(each)) for ratio, each in naming.legs_of(description)]
+        combo = naming.make_combo([(ratio, contract_in(each)) for ratio, each in legs])
+        if description.comboLegs and all(leg.exchange for leg in description.comboLegs):
+            combo = replace(description, symbol=description.symbol or combo.symbol)
+        parts = [each for _, each in legs]
+        orders = [set(each.orderTypes.split(",")) for each in parts]
+        return ContractDetails(
+            contract=combo,
+            minTick=min(each.minTick for each in parts),
+            orderTypes=",".join(sorted(set.intersection(*orders))),
+            priceMagnifier=parts[0].priceMagnifier,
+            timeZoneId=parts[0].timeZoneId,
+            minSize=1.0,
+            sizeIncrement=1.0,
+            suggestedSizeIncrement=1.0,
+        )
+
+    def _key(self, description: Contract) -> tuple[object, object]:
         """Return what an answer is remembered by; a front month only until the day is over."""
         if description.conId:
             return description.conId, description.exchange
@@ -160,36 +178,31 @@ class Contracts:
         front = front and not description.localSymbol
         return repr(description), clock.now().date() if front else None
 
-    async def _look_up(self, description: Contract, name: str) -> ContractDetails:
-        found: list[ContractDetails] = await self._link.request(
-            "contract details",
-            lambda ib: ib.reqContractDetailsAsync(description),
-            contract=description,
-        )
-        matches = list({_contract(each).conId: each for each in found or []}.values())
+    async def _look_up(
+        self, description: Contract, name: str, *, max_age_days: float | None = None
+    ) -> ContractDetails:
+        found = await self._answers(description, max_age_days=max_age_days)
+        matches = found
         if description.secType == "FUT" and not description.localSymbol and not description.conId:
-            matches = self._front(description, matches)
+            matches = await self._front(description, matches)
+        matches = prefer(description, matches, self._overrides.prefer)
         if not matches:
             raise UnknownContractError(200, "no listed instrument fits", description)
         if len(matches) > 1:
-            raise AmbiguousContractError(name, _candidates(matches))
+            table = table_of(matches)
+            rows = [(row["shorthand"], _words(row)) for row in table]
+            raise AmbiguousContractError(name, rows, table)
         return matches[0]
 
-    def _front(
+    async def _front(
         self, description: Contract, matches: list[ContractDetails]
     ) -> list[ContractDetails]:
         """Keep the front month, where the description names no month and one product is meant."""
-        products = {(c.exchange, c.tradingClass, c.multiplier) for c in map(_contract, matches)}
+        products = {(c.exchange, c.tradingClass, c.multiplier) for c in map(contract_in, matches)}
         if description.lastTradeDateOrContractMonth or len(products) > 1:
             return matches
-        today = clock.now().date()
-        front = front_month(map(to_listed, matches), today, roll_days=self._roll_days)
+        front = await self._front_of(matches, clock.now().date())
         return [front.details] if front else []
-
-
-def _contract(details: ContractDetails) -> Contract:
-    assert details.contract is not None
-    return details.contract
 
 
 def _name(wanted: ContractLike) -> str:
@@ -218,25 +231,6 @@ def _complete(description: Contract) -> Contract:
     return description
 
 
-def _candidates(matches: list[ContractDetails]) -> list[tuple[str, str]]:
-    """Return (shorthand, words) of each; the number, where two share a shorthand."""
-    names = [naming.shorthand(_contract(each)) for each in matches]
-    rows = [
-        (name if names.count(name) == 1 else f"CONID:{_contract(each).conId}", _words(each))
-        for name, each in zip(names, matches, strict=True)
-    ]
-    rows = sorted(rows)[:SHOWN]
-    return rows if len(matches) <= SHOWN else [*rows, ("…", f"and {len(matches) - SHOWN} more")]
-
-
-def _words(details: ContractDetails) -> str:
-    contract = _contract(details)
-    parts: list[Any] = [
-        contract.localSymbol,
-        details.longName,
-        contract.primaryExchange or contract.exchange,
-        contract.currency,
-        contract.tradingClass if contract.secType != "STK" else "",
-        f"x{contract.multiplier}" if contract.multiplier else "",
-    ]
-    return ", ".join(str(part) for part in parts if part)
+def _words(row: Mapping[str, str]) -> str:
+    """Return what a row of candidates says beside the shorthand."""
+    return ", ".join(value for name, value in row.items() if value and name != "shorthand")

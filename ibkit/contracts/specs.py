@@ -33,6 +33,8 @@ class FutureSpec:
         Smallest step before the magnifier, as `ContractDetails.minTick`.
     months : tuple of int
         The liquid contract months, 1 to 12.
+    hours : str
+        When it trades, a name of `ibkit.contracts.venues.VENUES`; "" when not known.
     calendar : str
         Whose business days the rules count: "US", "LONDON", "EUREX", "US+LONDON".
     last_trade, first_notice : str
@@ -52,6 +54,7 @@ class FutureSpec:
     min_tick: Decimal
     months: tuple[int, ...]
     delivery: Literal["cash", "physical"]
+    hours: str
     calendar: str
     last_trade: str
     last_trade_text: str
@@ -102,6 +105,7 @@ def _spec(row: dict[str, str]) -> FutureSpec:
         min_tick=Decimal(row["min_tick"]),
         months=tuple(MONTH_CODES.index(code) + 1 for code in row["months"]),
         delivery=cast('Literal["cash", "physical"]', row["delivery"]),
+        hours=row["hours"],
         calendar=row["calendar"],
         last_trade=row["last_trade"],
         last_trade_text=row["last_trade_text"],

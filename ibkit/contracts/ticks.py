@@ -7,8 +7,10 @@ lists contradict one another. Prices here are Decimal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Literal
+
+from ibkit.errors import IbkitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,15 +35,48 @@ class TickRule:
         return inside[-1] if inside else self.steps[0]
 
 
+class NotANumberError(IbkitError, ValueError):
+    """What should be a price or a quantity is no number: `text`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.text!r} is no number; prices and quantities are like 189.5 or '189.5'."
+
+
 def to_decimal(value: Number) -> Decimal:
     """Return the number a person sees: a float by its shortest text, never its binary tail.
 
     >>> to_decimal(189.1)
     Decimal('189.1')
+
+    Raises
+    ------
+    NotANumberError
+        The text is none.
     """
     if isinstance(value, float) and value.is_integer():
         return Decimal(int(value))
-    return value if isinstance(value, Decimal) else Decimal(str(value))
+    try:
+        return value if isinstance(value, Decimal) else Decimal(str(value))
+    except InvalidOperation:
+        raise NotANumberError(str(value)) from None
+
+
+def to_amount(value: Number) -> Decimal:
+    """Return a number as `to_decimal` does; refuse what is not finite.
+
+    Raises
+    ------
+    NotANumberError
+        It is no number, or infinite.
+    """
+    exact = to_decimal(value)
+    if not exact.is_finite():
+        raise NotANumberError(str(value))
+    return exact
 
 
 def make_rule(increments: Iterable[PriceIncrement]) -> TickRule:
@@ -53,6 +88,23 @@ def make_rule(increments: Iterable[PriceIncrement]) -> TickRule:
 def flat_rule(min_tick: Number) -> TickRule:
     """Return the rule with one step everywhere."""
     return TickRule((Decimal(0),), (to_decimal(min_tick),))
+
+
+def quoted_rule(rule: TickRule, min_tick: Number, magnifier: int) -> TickRule:
+    """Return a rule in the units that prices are quoted in.
+
+    Corn's minimum tick is 0.0025 dollars, its prices are cents: they move by 0.25. A rule whose
+    finest step is the minimum tick is in IB's own units, and so are its edges.
+
+    >>> quoted_rule(flat_rule("0.0025"), "0.0025", 100).steps
+    (Decimal('0.2500'),)
+    """
+    if magnifier <= 1 or not rule.steps or min(rule.steps) != to_decimal(min_tick):
+        return rule
+    return TickRule(
+        tuple(edge * magnifier for edge in rule.edges),
+        tuple(step * magnifier for step in rule.steps),
+    )
 
 
 def rule_id(details: ContractDetails, exchange: str) -> int | None:

@@ -6,7 +6,7 @@ IB counts lines (100 by default), and ib_async keeps one ticker a contract: so w
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ib_async import Ticker
 
@@ -33,6 +33,7 @@ class Line:
         self.alive = asyncio.Event()
         self.opening: asyncio.Future[Ticker] | None = None
         self.subscribed = False
+        self.request_id: int | None = None
 
     def seen(self, _: Ticker) -> None:
         """Note that a tick came."""
@@ -91,6 +92,7 @@ class Lines:
         def subscribing(ib: IB) -> Ticker:
             line.ticker, line.subscribed = ib.reqMktData(line.contract), True
             line.ticker.updateEvent += line.seen
+            line.request_id = self._wrapper.ticker2ReqId["mktData"].get(line.ticker)
             return line.ticker
 
         ask = ask_for("reqMktData", line.contract)
@@ -99,7 +101,10 @@ class Lines:
     def _unsubscribe(self, line: Line) -> None:
         """Cancel at the gateway, unless it ended the subscription itself; ib_async forgets it."""
         wrapper, request_id = self._wrapper, self._request_id(line)
-        if line.error is None:
+        if wrapper.ticker2ReqId["mktData"].get(line.ticker) != request_id:
+            # somebody asked for the same ticker after us: his line stays
+            cast("Any", self._link.ib.client).cancelMktData(request_id)  # ib_async is typed in part
+        elif line.error is None:
             self._link.ib.cancelMktData(line.contract)
         else:
             wrapper.endTicker(line.ticker, "mktData")
@@ -114,6 +119,8 @@ class Lines:
 
     def _request_id(self, line: Line) -> int | None:
         """Return the id of a line's request; it is another one after each reconnect."""
+        if line.request_id in self._link.subscriptions.numbers:
+            return line.request_id
         found: int | None = self._wrapper.ticker2ReqId["mktData"].get(line.ticker)
         return found
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ibkit import clock
 from ibkit.errors import DuplicateIntentError, IbkitError, UnknownOrderError
+from ibkit.log import CALL
+from ibkit.timing import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -276,8 +278,9 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
-                self._db.execute("COMMIT")
-                self._write_head()
+                with JOURNAL.timing():
+                    self._db.execute("COMMIT")
+                    self._write_head()
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -336,6 +339,8 @@ class Journal:
     def _log(self, db: sqlite3.Connection, event: str, body: dict[str, Any]) -> None:
         """Append a line to the audit log."""
         seq, previous = self._tail(db)
+        if call := CALL.get():  # the user's call that this was written for, as in the log lines
+            body = {**body, "call": call}
         text, at = json.dumps(body, sort_keys=True, separators=(",", ":")), _stamp(clock.now())
         digest = _chain(previous, at, event, text)
         db.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (seq + 1, at, event, text, digest))

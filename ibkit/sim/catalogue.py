@@ -218,13 +218,19 @@ def _instrument(
         min_size=Decimal(row["min_size"]),
         size_increment=Decimal(row["size_increment"]),
         suggested_size_increment=Decimal(row["suggested_size_increment"]),
-        sec_ids=(("ISIN", row["isin"]),) if "isin" in row else (),
+        sec_ids=_sec_ids(row),
         aliases=tuple(row.get("aliases", ())),
         bands=_bands(row, rules),
         under_con_id=row.get("under", 0),
         multiplier=row.get("multiplier", ""),
         bond=Bond(**row["bond"]) if "bond" in row else None,
     )
+
+
+def _sec_ids(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the numbers that an instrument can be asked for by."""
+    isin = (("ISIN", row["isin"]),) if "isin" in row else ()
+    return (("CUSIP", row["bond"]["cusip"]), *isin) if "bond" in row else isin
 
 
 def _bands(row: Mapping[str, Any], rules: Mapping[int, Rule]) -> Bands:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ibkit.errors import ProfileMixError
-from ibkit.schema import DATASETS, GAPS
+from ibkit.schema import CONTRACTS, DATASETS, GAPS
 from ibkit.schema import bar_size as size_of
 from ibkit.store import (
     coverage,
@@ -450,7 +450,9 @@ class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
             ``dataset instrument what_to_show use_rth first last rows files bytes spans``;
             ``spans`` is a list of the answered ``(start, end)``.
         """
-        names = self.datasets() if dataset is None else [dataset]
+        # what is known about instruments is no series of theirs
+        listed = [name for name in self.datasets() if name != CONTRACTS.name]
+        names = listed if dataset is None else [dataset]
         return coverage.frame([self._table(name) for name in names if name != GAPS.name])
 
     def instruments(self, dataset: str) -> list[str]:

@@ -26,6 +26,7 @@ from ibkit.store.journal import Commit, FileChange, Journals, micros, moment
 from ibkit.store.medium import PLAIN, replace_all
 from ibkit.store.merge import Merged
 from ibkit.store.wal import Marks, Tail, Wal
+from ibkit.timing import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -172,6 +173,7 @@ class Table:
         segments = self.wal.segments(slug)
         return self.wal.tail(slug, segments, sealed(self.log(slug))) if segments else None
 
+    @STORE.timing()
     def _commit(self, slug: str, table: pa.Table, order: Write) -> Commit:
         log = self.log(slug)
         parts = self._by_period(slug, table, order)

@@ -14,6 +14,8 @@ import pytest
 from ib_async import LimitOrder, Stock
 
 from ibkit.connection import Link
+from ibkit.connection.asks import ask_for
+from ibkit.connection.ledger import Ledger
 from ibkit.errors import IbkitError
 from ibkit.settings import Profile
 from ibkit.sim.server import Gateway
@@ -23,6 +25,7 @@ SEEDS = range(int(os.environ.get("IBKIT_CHAOS_SEEDS", "300")))
 UNIVERSE = Universe.load()
 AAPL = Stock("AAPL", "SMART", "USD", conId=265598)
 MSFT = Stock("MSFT", "SMART", "USD", conId=272093)
+BARS = ask_for("reqHistoricalData", MSFT, "", "1 D", "1 hour", "TRADES", useRTH=True)
 NIGHT_S = 200.0
 # what a seed may do to the gateway, and with what
 FAULTS = (
@@ -53,13 +56,14 @@ class Night:
     async def run(self):
         port = await self.gateway.start()
         profile = Profile(name="sim", kind="sim", port=port, timeout_s=5, retry_cap_s=10)
-        self.link = link = Link(profile)
+        books = Ledger(None, now=self.loop.time)
+        self.link = link = Link(profile, ledger=books)
         link.supervisor.dice = random.Random(self.dice.random())
         link.events.publish = lambda topic, payload: (
             self.states.append(payload.after) if topic == "state" else None
         )
         await link.open()
-        tickers = [link.ib.reqMktData(each) for each in (AAPL, MSFT)]
+        tickers = [await self._watch(each) for each in (AAPL, MSFT)]
         work = [asyncio.create_task(self._ask()), asyncio.create_task(self._order())]
         for _ in range(self.dice.randrange(1, 5)):
             await asyncio.sleep(self.dice.uniform(0, 120))
@@ -77,6 +81,8 @@ class Night:
         self.orders = [
             (trade.order.orderRef, trade.orderStatus.status) for trade in link.ib.trades()
         ]
+        used = books.gauge().used
+        self.held = used["market data lines"], used["open historical requests"], used["client id"]
         await link.close()
         await asyncio.sleep(60)
         self.left = [
@@ -86,6 +92,10 @@ class Night:
         ]
         await self.gateway.stop()
         await asyncio.sleep(1)
+
+    async def _watch(self, contract):
+        ask = ask_for("reqMktData", contract)
+        return await self.link.request("quotes", lambda ib: ib.reqMktData(contract), ask=ask)
 
     async def _ask(self):
         """Ask this and that, all night long."""
@@ -102,7 +112,8 @@ class Night:
                 ]
             )
             try:
-                assert await self.link.request("a question", call, timeout_s=20) is not None
+                answer = self.link.request("a question", call, timeout_s=20, ask=BARS)
+                assert await answer is not None
                 self.outcomes.append("answer")
             except IbkitError as error:
                 self.outcomes.append(type(error).__name__)
@@ -132,6 +143,7 @@ def test_a_night_of_faults_ends_well(virtual, loop_clock, seed):
 
     assert night.final == "ready"
     assert night.ticking == [True, True], "no stream is silently dead"
+    assert night.held == (2, 0, 1), "what is open is held, and nothing else"
     assert len(night.outcomes) == 12, "each request ended with a result or a typed error"
     found = [ref for ref, _ in night.orders]
     assert len(found) == len(set(found)), "no order twice"

@@ -50,7 +50,7 @@ def test_a_second_look_asks_nothing_and_gives_a_copy(kit, requests):
 
     assert kit.contract("MSFT").exchange == "SMART"
     assert kit.contract(Stock("MSFT", "SMART", "USD")).conId == first.conId
-    assert len(requests) == 2
+    assert len(requests) == 1
 
 
 def test_both_faces_agree(kit):

@@ -194,7 +194,7 @@ def test_a_login_that_is_another_one_is_refused_for_good(running, tmp_path):
         running.drop_clients()
         heard.wait("failed")
 
-        assert "DUSIM0777" in link.reason
+        assert "DUSIM••••777" in link.reason
         with pytest.raises(errors.NotConnectedError, match="failed"):
             loop.run(link.request, "time", lambda ib: ib.reqCurrentTimeAsync())
         loop.run(link.close)

@@ -1,5 +1,7 @@
 """Shorthand and slugs, as people and folders use them."""
 
+from dataclasses import replace
+
 import pytest
 from ib_async import Contract, Future, Option, Stock
 
@@ -108,3 +110,59 @@ def test_two_classes_of_one_symbol_never_share_a_folder():
 
 def test_a_contract_that_shorthand_cannot_say_is_named_by_its_number():
     assert shorthand(Contract(secType="BAG", symbol="SPY", conId=7)) == "CONID:7"
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("FUT:ES:2026-12", "FUT:ES:202612"),
+        ("FUT:ES:Z26", "FUT:ES:202612"),
+        ("FUTURE:ES:DEC26", "FUT:ES:202612"),
+        ("AAPL:USD", "AAPL@SMART:USD"),
+        ("AAPL@LSE@GBP", "AAPL@LSE:GBP"),
+        ("OPT:SPY:C650:20261218", "OPT:SPY:20261218:650C"),
+        ("OPT:SPY 20261218 650 CALL", "OPT:SPY:20261218:650C"),
+        ("OPT:SPY:18DEC2026:650C", "OPT:SPY:20261218:650C"),
+        ("CASH:EUR/USD", "CASH:EURUSD"),
+        ("FX:EURUSD", "CASH:EURUSD"),
+        ("CONID:#265598", "CONID:265598"),
+        ("BAG:+1 AAPL,-1 MSFT", "BAG:[+1 AAPL, -1 MSFT]"),
+    ],
+)
+def test_the_nearest_text_that_can_be_read_is_offered(text, nearest):
+    with pytest.raises(ShorthandError) as caught:
+        parse(text)
+
+    assert caught.value.nearest == nearest
+    assert f"Nearest that can be read: {nearest}" in str(caught.value)
+
+
+def test_a_date_that_is_none_is_refused_and_so_is_a_wrong_check_digit():
+    with pytest.raises(ShorthandError, match="month or day"):
+        parse("FUT:ES:202613")
+    with pytest.raises(ShorthandError, match="check digit 5") as caught:
+        parse("BOND:US0378331006")
+
+    assert caught.value.position == 16
+
+
+def test_a_leg_that_cannot_be_read_is_pointed_at_inside_the_combo():
+    text = "BAG:[+1 FUT:ES:202612, -1 FUT:ES:2027]"
+    with pytest.raises(ShorthandError) as caught:
+        parse(text)
+
+    assert text[caught.value.position :] == "2027]"
+
+
+def test_two_combos_never_share_a_folder():
+    texts = [f"BAG:[+1 CONID:{number}@CME, -1 CONID:5@CME]" for number in (4, 6)]
+    one, other = (slug(replace(parse(text), symbol="ES")) for text in texts)
+
+    assert one != other
+
+
+def test_what_is_held_is_named_like_what_was_bought_although_ib_names_no_exchange():
+    held = Contract(secType="STK", conId=265598, symbol="AAPL", currency="USD")
+
+    assert shorthand(held) == "AAPL"
+    assert shorthand(replace(held, conId=0)) == "AAPL@*:USD"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from importlib import import_module
@@ -20,6 +21,7 @@ from ibkit.contracts.expiry import (
 )
 from ibkit.contracts.futures import front_month, to_listed
 from ibkit.contracts.specs import find_spec, load_specs
+from ibkit.contracts.venues import VENUES
 
 # last trade dates of contracts that were, or are, listed
 REAL = [
@@ -40,6 +42,11 @@ REAL = [
     ("FGBL", 2025, 3, date(2025, 3, 6)),
     ("KC", 2025, 3, date(2025, 3, 19)),
     ("ZN", 2025, 3, date(2025, 3, 20)),
+    # micro copper ends in the month before its name, unlike copper
+    ("MHG", 2022, 9, date(2022, 8, 29)),
+    ("MHG", 2022, 12, date(2022, 11, 28)),
+    ("MHG", 2023, 1, date(2022, 12, 28)),
+    ("MHG", 2023, 7, date(2023, 6, 28)),
 ]
 
 
@@ -107,9 +114,15 @@ def test_a_shared_symbol_is_told_apart_by_class_or_multiplier():
     assert find_spec("NOSUCH") is None
 
 
+def test_every_product_has_rules_and_hours():
+    assert all(spec.last_trade and spec.hours in VENUES for spec in load_specs().values())
+
+
 def test_a_product_without_a_rule_says_so():
+    unruly = replace(load_specs()["MHG"], last_trade="")
+
     with pytest.raises(UnknownExpiryRuleError, match="MHG"):
-        expiry(load_specs()["MHG"], 2026, 12)
+        expiry(unruly, 2026, 12)
 
 
 def test_listed_contracts_start_with_the_nearest_that_still_trades():

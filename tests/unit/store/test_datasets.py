@@ -251,4 +251,5 @@ class TestContracts(DatasetContract):
 
     @pytest.fixture
     def rows(self):
-        return pd.DataFrame({"ts": instants(), "symbol": "AAPL", "min_tick": 0.01, "detail": "{}"})
+        columns = {"entry": "AAPL", "symbol": "AAPL", "min_tick": 0.01, "detail": "{}"}
+        return pd.DataFrame({"ts": instants(), **columns})
