@@ -318,6 +318,33 @@ def cancels(seconds: float = 3.0) -> None:
             print(f"  {cell:<8} {1000 * button.took_s:9.1f} ms until IB had confirmed")
 
 
+PANIC = """
+import sys, time
+time.sleep(1)
+begun = time.monotonic()
+import ibkit
+from ibkit.orders.panic import panic
+with ibkit.connect(port=int(sys.argv[1]), root=sys.argv[2], client_id="auto") as kit:
+    assert len(panic(kit.ib)) == 1
+    print(time.monotonic() - begun)
+"""
+
+
+def panics(seconds: float = 4.0) -> None:
+    """Cancel everything from a process of its own, while this one is busy."""
+    print(f"ibkit panic beside a cell of {seconds:g} s: imports, connecting and IB's word in it")
+    for cell, work in CELLS.items():
+        with House(quiet=False) as house, connected(house.port) as kit:
+            kit.orders.limit("AAPL", "BUY", 1, 1, key="resting")
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-c", PANIC, str(house.port), folder]
+                compiled = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=compiled)
+                work(seconds)
+                took = float(process.communicate()[0])
+            print(f"  {cell:<8} {1000 * took:9.0f} ms")
+
+
 # --- connecting -----------------------------------------------------------------------------------
 
 
@@ -476,12 +503,13 @@ def main() -> None:
     parser.add_argument("--busy", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--lines", type=int, default=1000)
-    parser.add_argument("--only", default="busy,latency,cancels,connecting,memory")
+    parser.add_argument("--only", default="busy,latency,cancels,panics,connecting,memory")
     chosen = parser.parse_args()
     parts = {
         "busy": lambda: busy(chosen.busy, chosen.rate),
         "latency": latency,
         "cancels": cancels,
+        "panics": panics,
         "connecting": connecting,
         "memory": lambda: memory(chosen.lines),
     }
