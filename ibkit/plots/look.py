@@ -142,7 +142,8 @@ def name(attrs: Mapping[Any, Any], default: str = "") -> str:
     """
     contract = _contract(attrs)
     if contract and contract.lastTradeDateOrContractMonth:
-        contract.exchange = ""
+        contract.exchange = naming.EXCHANGES.get(contract.secType, "")
+        contract.currency = contract.currency if contract.exchange else ""
     return str(naming.shorthand(contract) if contract else attrs.get("instrument", default))
 
 
