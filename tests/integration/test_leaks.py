@@ -46,6 +46,8 @@ def running():
 @pytest.fixture
 def open_kit(running, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # a heartbeat in the moment of counting is a task and an answer that wait
+    monkeypatch.setenv("IBKIT_PROFILES__SIM__HEARTBEAT_S", "3600")
     return lambda **options: ibkit.connect(port=running.port, root=tmp_path / "store", **options)
 
 
