@@ -118,6 +118,10 @@ class Asking:
     _book_made: Book | None
     requests: int
 
+    if TYPE_CHECKING:
+
+        async def _resolve(self, wanted: ContractLike) -> ContractDetails: ...  # see `Contracts`
+
     async def _book(self) -> Book | None:
         """Return the book; opening it loads the store, so it is done when first needed."""
         if self._book_made is None and self._open_book is not None:
@@ -296,9 +300,6 @@ class Asking:
         ordered = {name: found[name] for name in names if name in found}
         count, seconds = self.requests - before, clock.monotonic() - start
         return Resolved(ordered, failures, count, seconds)
-
-    async def _resolve(self, wanted: ContractLike) -> ContractDetails:
-        raise NotImplementedError
 
     async def _share(
         self,
