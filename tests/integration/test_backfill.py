@@ -91,7 +91,8 @@ def test_what_came_before_an_interrupt_is_kept(kit, answers):
     report = kit.backfill(SYMBOLS, "1 min", **SPAN)
 
     assert report.complete
-    assert 0 < len(answers.seen) <= 5
+    # four ask at once: when the sixth is asked, two or more of the nine are stored
+    assert 0 < len(answers.seen) <= 7
 
 
 def test_one_bad_symbol_does_not_stop_the_others(kit):
