@@ -7,6 +7,7 @@ simulated gateway of the run's own, started when the first example needs it.
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,12 @@ from _pytest.doctest import DoctestItem
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hear_the_stop_button() -> None:
+    """Heed SIGINT: a shell that starts the suite in the background makes it, and children, deaf."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
