@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -112,6 +113,10 @@ def test_run_all_loses_no_cell_although_ib_asyncs_own_start_comes_after(notebook
     assert notebook.run_all(waiting, CELLS) == ANSWERS
 
 
+@pytest.mark.skipif(
+    not os.environ.get("IBKIT_CONTROLS"),
+    reason="shows another project's race, not ours: IBKIT_CONTROLS=1 runs it",
+)
 def test_plain_ib_async_does_lose_cells_and_the_warning_says_so(new_notebook, running, tmp_path):
     new_notebook.run("from ib_async import util; util.startLoop()")
     waiting = "print('waiting', flush=True)\nutil.sleep(2)"
@@ -159,7 +164,7 @@ def test_it_comes_back_by_itself(notebook, running):
 
 
 def test_the_stop_button_cancels_the_request_and_nothing_else(notebook, running):
-    running.gateway.faults.unanswered.add("req_contract_data")
+    running.gateway.faults.unanswered.add("req_contract_details")
     cell = (
         "print('waiting', flush=True)\n"
         "kit.ib.reqContractDetails(ibkit.connection.link.Contract(symbol='XOM', secType='STK'))"
