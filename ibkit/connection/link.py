@@ -20,6 +20,13 @@ from ibkit.connection.away import Away, Facts, facts_of
 from ibkit.connection.calls import Calls, name_ib_async_records
 from ibkit.connection.events import Events, Notice, StateChanged
 from ibkit.connection.feeds import publish_feeds
+from ibkit.connection.greeting import (
+    check_accounts,
+    id_in_use,
+    too_old,
+    unfriendly,
+    unreachable,
+)
 from ibkit.connection.health import FARMS, LOST, RESTORED, FarmState, Health, State
 from ibkit.connection.meter import LINKS, Meter
 from ibkit.connection.pacing import MessageGate
@@ -27,16 +34,15 @@ from ibkit.connection.permits import Permits
 from ibkit.connection.requests import Requests
 from ibkit.connection.retries import retrying
 from ibkit.connection.roles import speaks
+from ibkit.connection.startup import fetch_account
 from ibkit.connection.subscriptions import Subscriptions
 from ibkit.connection.supervisor import Moment, Supervisor, run_alert
 from ibkit.connection.tunnel import Road
 from ibkit.errors import (
-    AccountMismatchError,
     BudgetSpentError,
     ClientIdInUseError,
     GatewayError,
     GatewaySilentError,
-    GatewayTooOldError,
     GatewayUnreachableError,
     IbkitError,
     LoopThreadError,
@@ -44,7 +50,7 @@ from ibkit.errors import (
     PacingError,
     RequestTimeoutError,
 )
-from ibkit.log import get_logger, mask_account
+from ibkit.log import get_logger
 from ibkit.metrics import CONNECTIONS, REQUESTS
 
 if TYPE_CHECKING:
@@ -71,21 +77,6 @@ FLUSH_S: Final = 0.5
 # IB's servers are back, and our subscriptions are not
 DATA_LOST: Final = 1101
 CONNECTION_CODES: Final = FARMS.keys() | LOST | RESTORED
-LISTENS: Final = (
-    "TWS listens on 7496 (live) and 7497 (paper), IB Gateway on 4001 (live) and 4002 (paper); "
-    "is it running, with the API enabled and this port in its API settings?"
-)
-LOGIN: Final = (
-    "log in to the gateway's own window, enable the API there, and let it trust this address; or "
-    "another program listens on this port."
-)
-TAKEN: Final = (
-    "another program or kernel holds this client id; close it, or connect with another client_id=. "
-    "After a crash IB frees an id only when it notices, which may take a minute."
-)
-
-
-TOO_OLD: Final = "update TWS or IB Gateway; this kit speaks to those from 2020 on."
 # how often to look whether IB has freed our client id
 TAKEN_S: Final = 0.5
 # IB's own windows are 2 s, 15 s and 10 min; after a violation a quarter of a minute is what helps
@@ -330,7 +321,7 @@ class Link:
             async with asyncio.timeout(self.profile.timeout_s):
                 transport, _ = await loop.create_connection(asyncio.Protocol, *endpoint)
         except OSError as error:  # a TimeoutError is one
-            raise GatewayUnreachableError(*endpoint, "nothing listens there", LISTENS) from error
+            raise unreachable(endpoint) from error
         transport.abort()
 
     async def establish(self, endpoint: Endpoint) -> None:
@@ -368,7 +359,7 @@ class Link:
         self.health.online = True
         try:
             await self._greet()
-            self._check_accounts()
+            check_accounts(self.endpoint, self.profile, self.role, self.accounts)
             self._become("syncing")
             await self._sync()
             self._check_unbroken()
@@ -605,65 +596,26 @@ class Link:
         self.accounts = tuple(client.getAccounts())
         self.server_version = client.serverVersion()
 
-    def _unfriendly(self, error: OSError) -> Exception:
+    def _unfriendly(self, error: OSError) -> GatewayError:
         """Return our error for a greeting that failed."""
-        host, port = self.endpoint
         if not self._wanted:
-            return GatewayError(host, port, "close() was called before the greeting")
+            return GatewayError(*self.endpoint, "close() was called before the greeting")
         if self._too_old:
-            return GatewayTooOldError(host, port, str(error) or "it is too old", TOO_OLD)
+            return too_old(self.endpoint, error)
         if self._taken:
-            reason = f"client id {self.profile.client_id} is in use (IB 326)"
-            return ClientIdInUseError(host, port, reason, TAKEN)
+            return id_in_use(self.endpoint, self.profile.client_id)
         ended = self._gone is not None and self._gone.done()
-        if not ended and not self._client.conn.numMsgSent:
-            if isinstance(error, ConnectionRefusedError):
-                return GatewayUnreachableError(host, port, "nothing listens there", LISTENS)
-            reason = str(error) or f"no connection within {self.profile.timeout_s:g} s"
-            return GatewayUnreachableError(host, port, reason, LISTENS)
-        if isinstance(error, TimeoutError):
-            reason = f"accepted the connection and stayed silent for {self.profile.timeout_s:g} s"
-        else:
-            reason = f"accepted the connection and ended it before the greeting ({error})"
-        return GatewaySilentError(host, port, reason, LOGIN)
-
-    def _check_accounts(self) -> None:
-        """Refuse a login that is not of the profile's kind, before anything else is asked."""
-        profile = self.profile
-        if strange := [a for a in self.accounts if kind_of(a) != profile.kind]:
-            reason = f"profile {profile.name!r} is {profile.kind}, and account "
-            reason += f"{mask_account(strange[0])} is {kind_of(strange[0])}"
-            hint = "check host and port: the login behind this port is another one."
-            raise AccountMismatchError(*self.endpoint, reason, hint)
-        if self.role != "data" and profile.account and profile.account not in self.accounts:
-            reason = f"the login has no account {mask_account(profile.account)}"
-            hint = f"it has {', '.join(map(mask_account, self.accounts))}; name one with account=."
-            raise AccountMismatchError(*self.endpoint, reason, hint)
+        reached = ended or bool(self._client.conn.numMsgSent)
+        return unfriendly(self.endpoint, error, self.profile.timeout_s, reached=reached)
 
     async def _sync(self) -> None:
-        """Fetch positions, orders and account values; executions last, as they need the orders."""
+        """Fetch the state of the account, unless we are for data alone, and compare the clocks."""
         if self.role != "data":
-            await self._sync_account()
+            if self.profile.client_id == 0:
+                self.ib.reqAutoOpenOrders(True)  # noqa: FBT003 - ib_async's signature
+            await fetch_account(self._sync_one, self.account, self.accounts)
         if (theirs := await self._sync_one("current time", IB.reqCurrentTimeAsync)) is not None:
             self.clock_offset_s = (theirs - clock.now()).total_seconds()
-
-    async def _sync_account(self) -> None:
-        if self.profile.client_id == 0:
-            self.ib.reqAutoOpenOrders(True)  # noqa: FBT003 - ib_async's signature
-        await asyncio.gather(*(self._sync_one(*item) for item in self._sync_requests()))
-        await self._sync_one("executions", IB.reqExecutionsAsync)
-
-    def _sync_requests(self) -> list[tuple[str, Callable[[IB], Awaitable[Any]]]]:
-        requests: list[tuple[str, Callable[[IB], Awaitable[Any]]]] = [
-            ("positions", IB.reqPositionsAsync),
-            ("open orders", IB.reqOpenOrdersAsync),
-            ("completed orders", lambda ib: ib.reqCompletedOrdersAsync(False)),  # noqa: FBT003 - as above
-        ]
-        if account := self.account:
-            requests.append(("account values", lambda ib: ib.reqAccountUpdatesAsync(account)))
-        else:
-            requests.extend((f"values of {one}", _values_of(one)) for one in self.accounts)
-        return requests
 
     async def _sync_one(self, name: str, call: Callable[[IB], Awaitable[T]]) -> T | None:
         assert self._lost is not None
@@ -797,18 +749,3 @@ def _now() -> Moment:
 
 def _log_failure(event: Event, error: Exception) -> None:
     log.error("a handler failed", source=event.name(), exc_info=error)
-
-
-def _values_of(account: str) -> Callable[[IB], Awaitable[Any]]:
-    return lambda ib: ib.reqAccountUpdatesMultiAsync(account)
-
-
-def kind_of(account: str) -> str:
-    """Return which kind of profile an account belongs to.
-
-    >>> [kind_of(account) for account in ("DUSIM0001", "DU1234567", "U1234567")]
-    ['sim', 'paper', 'live']
-    """
-    if account.startswith("DUSIM"):
-        return "sim"
-    return "paper" if account.startswith("D") else "live"
