@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ibkit import errors, plots, reports, widgets
+    from ibkit.disconnected import Offline, offline
     from ibkit.kit import Kit, connect
     from ibkit.reports.run import run
     from ibkit.settings import load_settings
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Kit",
+    "Offline",
     "Store",
     "connect",
     "errors",
     "load_settings",
+    "offline",
     "plots",
     "reports",
     "run",
@@ -35,9 +38,11 @@ __all__ = [
 # public name: where it lives; a module stands for itself
 _HOMES: Final = {
     "Kit": "ibkit.kit",
+    "Offline": "ibkit.disconnected",
     "Store": "ibkit.store",
     "connect": "ibkit.kit",
     "load_settings": "ibkit.settings",
+    "offline": "ibkit.disconnected",
     "run": "ibkit.reports.run",
 }
 _MODULES: Final = frozenset({"errors", "plots", "reports", "widgets"})

@@ -139,6 +139,21 @@ class NotConnectedError(IbkitError, ConnectionError):
         return f"{self.wanted} needs a connection that is ready; it is {self.state}.\nHint: {hint}"
 
 
+class OfflineError(NotConnectedError):
+    """Only IB can tell `wanted`, and this is `ibkit.offline()` of the profile `name`."""
+
+    def __init__(self, wanted: str, name: str) -> None:
+        super().__init__("offline", wanted)
+        self.args = (wanted, name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"The store does not say it, and nobody can be asked offline ({self.wanted}).\n"
+            f"Hint: known() lists what is kept; ibkit.connect({self.name!r}) asks IB, once."
+        )
+
+
 class LoopThreadError(IbkitError, RuntimeError):
     """A call came from a place where it can never end, or from a forked process."""
 
@@ -224,6 +239,20 @@ class RequestTimeoutError(IbkitError, TimeoutError):
         )
 
 
+class UnreadableAnswerError(IbkitError, ValueError):
+    """IB's answer to `request` does not have the shape that it should have: `reason`."""
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(request, reason)
+        self.request, self.reason = request, reason
+
+    def __str__(self) -> str:
+        return (
+            f"IB's answer to {self.request} cannot be read: {redact(self.reason)}.\n"
+            "Hint: nothing was stored of it; ask again, and report it if it comes again."
+        )
+
+
 class RequestRefusedError(IbkitError):
     """IB answered a request with an error: `code`, `reason`, `contract`.
 
@@ -287,10 +316,21 @@ class DelistedContractError(UnknownContractError):
     hint = "kit.contracts.changes() lists what else has changed; bars that are stored stay."
 
 
+class NotListedError(UnknownContractError):
+    """The product is listed, but not with this expiry, strike or class; `candidates` are near."""
+
+    hint = "name one that is listed; kit.contracts.chain(…) has the expiries and strikes."
+
+
 class NoDataError(RequestRefusedError, LookupError):
     """IB has no data for this instrument and span; that is an answer, not a failure."""
 
     hint = "no trades in that span, or the instrument did not exist yet."
+
+    def __init__(self, code: int, reason: str, contract: Contract | None = None) -> None:
+        super().__init__(code, reason, contract)
+        if self.kind != "no data":  # the words are ours
+            self.hint = type(self).hint
 
 
 class PacingError(RequestRefusedError):
@@ -317,6 +357,60 @@ class ContractNotAllowedError(NoPermissionError):
 
 class RequestCancelledError(RequestRefusedError):
     """The request was cancelled before it was answered."""
+
+
+class NotYetError(NoDataError):
+    """The span is too fresh for IB to have all of it; `at` is when asking again makes sense."""
+
+    hint = ""
+
+    def __init__(
+        self, code: int, reason: str, contract: Contract | None = None, at: datetime | None = None
+    ) -> None:
+        super().__init__(code, reason, contract)
+        self.at = at
+        self.args = (code, reason, contract, at)
+        when = f" after {at:%Y-%m-%d %H:%M} UTC" if at else " later"
+        self.hint = f"ask again{when}; nothing was remembered as empty."
+
+
+class UnansweredError(RequestRefusedError, LookupError):
+    """IB's answer has no rows and no reason, so nobody can tell whether there are any."""
+
+    hint = "ask again later; look at the data farms with kit.status(). Nothing was remembered."
+
+
+class NeverAvailableError(NoDataError):
+    """IB keeps no such history, by its own rules; nothing was asked."""
+
+    hint = ""
+
+    def __init__(
+        self, code: int, reason: str, contract: Contract | None = None, instead: str = ""
+    ) -> None:
+        super().__init__(code, reason, contract)
+        self.args = (code, reason, contract, instead)
+        self.hint = self.instead = instead
+
+    def __str__(self) -> str:
+        about = f"{describe(self.contract)}: " if self.contract else ""
+        hint = f"\nHint: {self.hint}" if self.hint else ""
+        return f"{about}{self.reason}; nothing was asked.{hint}"
+
+
+class WrongSeriesError(IbkitError, ValueError):
+    """IB has no bars of `what` for this kind of instrument; `legal` are those that it has."""
+
+    def __init__(
+        self, what: str, contract: Contract | None, reason: str, legal: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what, contract, reason, legal)
+        self.what, self.contract, self.reason, self.legal = what, contract, reason, tuple(legal)
+
+    def __str__(self) -> str:
+        about = f" of {describe(self.contract)}" if self.contract else ""
+        legal = f"\nHint: there is {', '.join(self.legal)}." if self.legal else ""
+        return f"No {self.what} bars{about}: {self.reason}; nothing was asked.{legal}"
 
 
 class AmbiguousContractError(IbkitError, LookupError):
@@ -382,6 +476,32 @@ class BackfillIncompleteError(IbkitError):
             f"{len(self.failures)} series could not be fetched in full; everything else is "
             f"stored:\n{lines}\nHint: run it again; it asks only for what is missing."
         )
+
+
+class JobQueueError(IbkitError, OSError):
+    """The queue of jobs at `path` cannot be used: `reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path, self.reason = str(path), reason
+
+    def __str__(self) -> str:
+        return (
+            f"The queue of jobs {self.path} cannot be used: {self.reason}.\n"
+            "Hint: what was fetched is in the store; if the file is damaged, move it away and run "
+            "the backfill again: it asks only for what is missing."
+        )
+
+
+class StaleJobError(IbkitError, RuntimeError):
+    """The job `key` was worked on for too long without a sign of life, and another one has it."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(kind, key)
+        self.kind, self.key = kind, key
+
+    def __str__(self) -> str:
+        return f"The claim on job {self.kind} {self.key} is lost; nothing was written for it."
 
 
 # --- orders --------------------------------------------------------------------------------------
@@ -595,6 +715,40 @@ class UnknownSeriesError(StoreError, LookupError):
     """The store holds nothing under this name."""
 
 
+class AdjustedBarsError(StoreError, ValueError):
+    """Bars of ADJUSTED_LAST are kept nowhere."""
+
+    def __str__(self) -> str:
+        return (
+            "ADJUSTED_LAST is refused: each dividend and each split changes all of its past, so "
+            "bars of two days do not fit together, and IB gives it only up to now.\n"
+            "Hint: store TRADES and read them adjusted: bars(..., adjusted=True), see "
+            "kit.history.factors()."
+        )
+
+
+class NotAdjustableError(StoreError, ValueError):
+    """These bars cannot be adjusted: `what`, `why`, and what to do instead."""
+
+    def __init__(self, what: str, why: str, hint: str) -> None:
+        super().__init__(what, why, hint)
+        self.what, self.why, self.hint = what, why, hint
+
+    def __str__(self) -> str:
+        return f"{self.what} cannot be adjusted: {self.why}.\nHint: {self.hint}"
+
+
+class UnknownFactorsError(StoreError, LookupError):
+    """What prices are adjusted by is not known: of `instrument`, `why`, and what finds it out."""
+
+    def __init__(self, instrument: str, why: str, hint: str) -> None:
+        super().__init__(instrument, why, hint)
+        self.instrument, self.why, self.hint = instrument, why, hint
+
+    def __str__(self) -> str:
+        return f"{self.instrument} is not adjusted: {self.why}.\nHint: {self.hint}"
+
+
 class PrunedError(StoreError, LookupError):
     """What `instrument` looked like at `at` is not kept any more; `since`: from when on it is."""
 
@@ -622,6 +776,28 @@ class WorkerDiedError(StoreError, RuntimeError):
             f"The process that worked on {self.instrument} ended without an answer.\n"
             "Hint: it may have run out of memory; give a shorter span or fewer columns."
         )
+
+
+# --- continuous futures ------------------------------------------------------------------------
+
+
+class StitchError(IbkitError, ValueError):
+    """Futures contracts cannot be joined: `why`, and what to do."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why, hint)
+        self.why, self.hint = why, hint
+
+    def __str__(self) -> str:
+        return f"{self.why}.\nHint: {self.hint}"
+
+
+class MissingContractError(StitchError, LookupError):
+    """A contract of the chain has no bars, nor can they be fetched."""
+
+
+class NoCommonBarError(StitchError, LookupError):
+    """Two contracts have no bar in common in the last session before the roll."""
 
 
 # --- notebooks -----------------------------------------------------------------------------------

@@ -30,10 +30,28 @@ from urllib.parse import quote, unquote
 from ib_async import ComboLeg, Contract
 
 from ibkit.errors import ShorthandError
-from ibkit.nearest import repairs
+from ibkit.nearest import EXAMPLES, repairs
+from ibkit.securities import check_digit, number_kind
+from ibkit.slugs import TERMS, from_slug, slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+__all__ = [
+    "ANY",
+    "EXCHANGES",
+    "KINDS",
+    "SEC_TYPES",
+    "check_text",
+    "escape",
+    "exact",
+    "from_slug",
+    "legs_of",
+    "make_combo",
+    "parse",
+    "shorthand",
+    "slug",
+]
 
 # what IB routes to when the text does not say; "" means: the resolver finds out
 EXCHANGES: Final = {
@@ -54,8 +72,6 @@ KINDS: Final = (
 )
 ANY: Final = "*"
 
-# how many parts of a slug say the terms of a derivative: expiry, and strike and right
-_TERMS: Final = {"FUT": 1, "OPT": 3, "FOP": 3}
 _CLASSED: Final = frozenset({"FUT", "CONTFUT", "OPT", "FOP"})
 _NAME = re.compile(
     r"(?P<symbol>[^@:#\[\],]+)(?:#(?P<class>[^@:#\[\],]+))?"
@@ -67,8 +83,6 @@ _AS_FAR_AS = re.compile(
 )
 _STRIKE = re.compile(r"(?P<strike>\d+(?:\.\d+)?)(?P<right>[CP])$", re.ASCII)
 _LEG = re.compile(r"\s*(?P<sign>[+-])(?P<ratio>[1-9]\d{0,5})\s+(?P<what>.*\S)\s*$", re.ASCII)
-_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]$", re.ASCII)
-_CUSIP = re.compile(r"[A-Z0-9]{8}[0-9]$", re.ASCII)
 _RESERVED = re.compile(r"[@:#%\[\],*]|^\s+|\s+$")
 
 
@@ -101,12 +115,29 @@ def parse(text: str) -> Contract:
     >>> parse("FUT:SI#SIL:202612").tradingClass
     'SIL'
     """
+    check_text(text)
     lead = len(text) - len(text.lstrip())
     try:
         return _parse(text.strip())
     except ShorthandError as error:
         near = next(filter(_is_valid, repairs(text)), "")
         raise ShorthandError(text, lead + error.position, error.expected, near) from None
+
+
+def check_text(text: object) -> None:
+    """Refuse what is no text, as shorthand that cannot be read is refused.
+
+    >>> check_text(265598)
+    Traceback (most recent call last):
+    ibkit.errors.ShorthandError: Cannot read '265598' as an instrument, at position 0:
+      265598
+      ^ expected shorthand in quotes, or a Contract
+    Nearest that can be read: CONID:265598
+    """
+    if not isinstance(text, str):
+        number = isinstance(text, int) and not isinstance(text, bool) and 0 < text < 2**31
+        near = f"CONID:{text}" if number else EXAMPLES["STK"]
+        raise ShorthandError(repr(text), 0, "shorthand in quotes, or a Contract", near)
 
 
 def _is_valid(text: str) -> bool:
@@ -194,9 +225,9 @@ def _pair(_: str, text: str, rest: str, start: int) -> Contract:
 
 def _bond(_: str, text: str, rest: str, start: int) -> Contract:
     number, at, venue = rest.partition("@")
-    if not (kind := _number_kind(number)):
+    if not (kind := number_kind(number)):
         raise ShorthandError(text, start, "an ISIN of 12 characters, or a CUSIP of 9")
-    if (digit := _check_digit(number, kind)) != number[-1]:
+    if (digit := check_digit(number, kind)) != number[-1]:
         position = start + len(number) - 1
         raise ShorthandError(text, position, f"the check digit {digit}: this is no {kind}")
     contract = _plain("BOND", text, number + at + venue, start)
@@ -207,21 +238,6 @@ def _bond(_: str, text: str, rest: str, start: int) -> Contract:
         exchange=contract.exchange,
         currency=contract.currency,
     )
-
-
-def _number_kind(number: str) -> str:
-    return "ISIN" if _ISIN.match(number) else "CUSIP" if _CUSIP.match(number) else ""
-
-
-def _check_digit(number: str, kind: str) -> str:
-    """Return what the last digit of an ISIN or a CUSIP has to be."""
-    values = [int(each, 36) for each in number[:-1]]
-    if kind == "ISIN":  # the letters become two digits each, every second one from the right twice
-        digits = [int(digit) for value in values for digit in str(value)][::-1]
-        doubled = [digit * (2 - place % 2) for place, digit in enumerate(digits)]
-    else:
-        doubled = [value * (1 + place % 2) for place, value in enumerate(values)]
-    return str(-sum(value // 10 + value % 10 for value in doubled) % 10)
 
 
 def _future(_: str, text: str, rest: str, start: int) -> Contract:
@@ -383,7 +399,7 @@ def shorthand(contract: Contract) -> str:
     if sec_type == "STK":
         return name
     kind = "CONT" if sec_type == "CONTFUT" else sec_type
-    tail = [contract.lastTradeDateOrContractMonth[:8]] if sec_type in _TERMS else []
+    tail = [contract.lastTradeDateOrContractMonth[:8]] if sec_type in TERMS else []
     if sec_type in {"OPT", "FOP"}:
         tail.append(f"{exact(contract.strike)}{contract.right[:1]}")
     return ":".join([kind, name, *filter(None, tail)])
@@ -412,74 +428,3 @@ def _at(contract: Contract) -> str:
     if venue == usual and not money and not named:
         return ""
     return f"@{venue or ANY}{named}{money}"
-
-
-def slug(contract: Contract) -> str:
-    """Return the folder name of an instrument: the same for every process and every year.
-
-    Letters first (a bare ``0700`` becomes a number in most Parquet readers), parts separated by
-    ``-``, anything outside ``[A-Za-z0-9._]`` percent-encoded. A derivative whose trading class is
-    not its symbol carries the class: SI and SIL expire on one day under one symbol.
-
-    Raises
-    ------
-    ValueError
-        The contract lacks a part of its name; qualify it first.
-
-    Examples
-    --------
-    >>> slug(parse("AAPL")), slug(parse("0700@SEHK:HKD"))
-    ('STK-AAPL-SMART-USD', 'STK-0700-SEHK-HKD')
-    """
-    symbol = contract.secId if contract.secType == "BOND" and contract.secId else contract.symbol
-    parts = [contract.secType, symbol, contract.exchange, contract.currency]
-    if contract.secType == "BAG":
-        parts.append("_".join(map(_leg_slug, contract.comboLegs)))
-    if contract.secType in {"FUT", "OPT", "FOP"}:
-        parts.append(contract.lastTradeDateOrContractMonth)
-    if contract.secType in {"OPT", "FOP"}:
-        parts += [f"{contract.strike:.10g}", contract.right[:1]]
-    if contract.secType in _TERMS and contract.tradingClass not in {"", contract.symbol}:
-        parts.append(contract.tradingClass)
-    if not all(parts):
-        raise ValueError(
-            f"{contract!r} is not named in full (secType, symbol, exchange, currency, expiry); "
-            "qualify it first: kit.contract(…)"
-        )
-    return "-".join(_encode(part) for part in parts)
-
-
-def _leg_slug(leg: ComboLeg) -> str:
-    return f"{leg.action[:1]}{leg.ratio}.{leg.conId}.{leg.exchange}"
-
-
-def _slug_leg(text: str) -> ComboLeg:
-    ratio, con_id, exchange = text[1:].split(".", 2)
-    return ComboLeg(int(con_id), int(ratio), "BUY" if text[0] == "B" else "SELL", exchange)
-
-
-def _encode(part: str) -> str:
-    return quote(part, safe="").replace("-", "%2D").replace("~", "%7E")
-
-
-def from_slug(name: str) -> Contract:
-    """Return the contract that a slug names, without its ``conId``.
-
-    Examples
-    --------
-    >>> from_slug("CASH-EUR-IDEALPRO-USD").currency
-    'USD'
-    """
-    sec_type, symbol, exchange, currency, *rest = [unquote(part) for part in name.split("-")]
-    contract = Contract(secType=sec_type, symbol=symbol, exchange=exchange, currency=currency)
-    if sec_type == "BAG":
-        contract.comboLegs = [_slug_leg(leg) for leg in rest[0].split("_") if leg] if rest else []
-    if sec_type == "BOND" and (kind := _number_kind(symbol)):
-        contract.symbol, contract.secIdType, contract.secId = "", kind, symbol
-    terms = _TERMS.get(sec_type, 0)
-    if terms:
-        contract.lastTradeDateOrContractMonth = rest[0]
-        contract.tradingClass = rest[terms] if len(rest) > terms else ""
-    if terms == 3:
-        contract.strike, contract.right = float(rest[1]), rest[2]
-    return contract

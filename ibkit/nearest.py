@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -44,7 +44,16 @@ WORDS: Final = {
 }
 MONTHS: Final = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 CODES: Final = "FGHJKMNQUVXZ"
+MONEY: Final = frozenset(
+    (
+        *("USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "HKD", "SGD", "SEK", "NOK"),
+        *("DKK", "MXN", "CNH", "KRW", "INR", "ZAR", "PLN", "CZK", "HUF", "ILS"),
+    )
+)
 _CENTURY: Final = "20"
+_STRAY: Final = r"[^\w@:#/%.&'*+ -]"  # what no name has
+_LEG_GUESSES: Final = 6
+_COMBO_GUESSES: Final = 100
 
 
 def repairs(text: str) -> Iterator[str]:
@@ -86,14 +95,15 @@ def _guesses(kind: str, rest: str, plain: str) -> Iterator[str]:
 
 def _name(text: str) -> Iterator[str]:
     """Yield what a symbol with its exchange and currency may have been."""
-    text = re.sub(r"\s*([@:#/])\s*", r"\1", text.strip(" :@#/")).strip()
+    text = re.sub(r"\s*([@:#/])[\s@:#/]*", r"\1", text.strip(" :@#/")).strip()
     yield text
+    yield re.sub(_STRAY, "", text)
     parts = [part for part in re.split(r"[@:,\s/]+", text) if part]
     if len(parts) == 2:
         symbol, other = parts
-        if re.fullmatch(r"[A-Za-z]{3}", other):
+        if other.upper() in MONEY:
             yield f"{symbol}@SMART:{other.upper()}"
-        yield f"{symbol}@{other.upper()}"
+        yield f"{symbol}@{re.sub(_STRAY, '', other).upper()}"
     if len(parts) >= 3 and re.fullmatch(r"[A-Za-z]{3}", parts[2]):
         yield f"{parts[0]}@{parts[1].upper()}:{parts[2].upper()}"
         yield f"{parts[0]}@{parts[2].upper()}:{parts[1].upper()}"
@@ -181,7 +191,10 @@ def _number(_: str, text: str) -> Iterator[str]:
 
 
 def _bond(_: str, text: str) -> Iterator[str]:
-    yield f"BOND:{re.sub(r'[^A-Z0-9]', '', text.upper())}"
+    number = re.sub(r"[^A-Z0-9]", "", text.upper())
+    yield f"BOND:{number}"
+    for digit in range(10):
+        yield f"BOND:{number[:-1]}{digit}"
 
 
 def _combo(_: str, text: str) -> Iterator[str]:
@@ -191,6 +204,11 @@ def _combo(_: str, text: str) -> Iterator[str]:
         sign, ratio, what = match.groups() if match else ("", "", part.strip())
         legs.append(f"{sign or '+'}{ratio or 1} {what}")
     yield f"BAG:[{', '.join(legs)}]"
+    heads, names = zip(*(leg.split(" ", 1) for leg in legs), strict=True)
+    guesses = ([name, *islice(repairs(name), _LEG_GUESSES)] for name in names)
+    for some in islice(product(*guesses), _COMBO_GUESSES):
+        pairs = zip(heads, some, strict=True)
+        yield f"BAG:[{', '.join(f'{head} {name}' for head, name in pairs)}]"
 
 
 _REPAIRS: Final = {

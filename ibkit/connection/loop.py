@@ -260,7 +260,12 @@ class _Call(Generic[T]):
         if self._unwanted:
             self.abandon()
             return
-        self._task = self._loop.create_task(self._make())
+        try:
+            self._task = self._loop.create_task(self._make())
+        except Exception as error:  # noqa: BLE001 - a wrong argument, which its caller waits to hear of
+            self._calls.discard(self)
+            self.outcome.set_exception(error)
+            return
         self._task.add_done_callback(self._finish)
 
     def _cancel(self) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from ib_async import ComboLeg, Contract, ContractDetails, TagValue
 
 from ibkit import naming
+from ibkit.contracts.picking import fits
 from ibkit.errors import ShorthandError, StoreError
 from ibkit.log import get_logger
 
@@ -41,7 +42,11 @@ AGES: Final[Mapping[str, float]] = {
     "CONID": 30,
     "MONTHS": 1,  # which months of a future are listed
     "CHAIN": 1,  # which expiries and strikes a chain has
+    "RULE": 90,  # a price grid
+    "MARGIN": 1,  # asked anew after minutes, see `ibkit.contracts.margin`; kept for want of IB
 }
+# what is kept besides instruments
+VALUES: Final = frozenset({"CHAIN", "RULE", "MARGIN"})
 # the columns that say who it is; a change of one of them is worth a word
 IDENTITY: Final = ("con_id", "symbol", "local_symbol", "trading_class", "primary_exchange")
 EMPTY: Final = pd.DataFrame({"ts": pd.DatetimeIndex([], tz="UTC"), "entry": [], "con_id": []})
@@ -97,7 +102,7 @@ class Book:
         """Whether an answer is young enough for its kind, and no derivative in it has expired."""
         if now - answer.at > timedelta(days=self.ages[kind]):
             return False
-        return kind == "CHAIN" or not all(is_over(each, now.date()) for each in answer.matches)
+        return kind in VALUES or not all(is_over(each, now.date()) for each in answer.matches)
 
     def keep(
         self, answers: Mapping[str, Sequence[ContractDetails]], group: str, now: datetime
@@ -111,7 +116,42 @@ class Book:
 
     def keep_value(self, question: str, value: Any, group: str, now: datetime) -> None:
         """Keep an answer that is no instrument, such as the parameters of a chain."""
-        self._write([_row(question, value, now, ())], group, now)
+        self.keep_values({question: value}, group, now)
+
+    def keep_values(self, values: Mapping[str, Any], group: str, now: datetime) -> None:
+        """Keep several of them, in one write."""
+        self._write([_row(name, value, now, ()) for name, value in values.items()], group, now)
+
+    def newest(self, start: str, group: str) -> Answer | None:
+        """Return the newest answer to a question that begins so."""
+        found = [each for name, each in self._group(group).items() if name.startswith(start)]
+        return max(found, key=lambda each: each.at, default=None)
+
+    def search(self, description: Contract) -> list[ContractDetails]:
+        """Return what fits a description among the answers to any question, newest first.
+
+        For want of a connection: there may be others that nobody has asked for.
+        """
+        whole = self._store.instruments(DATASET)
+        own = group_of(description)
+        groups = [own] if own in whole and not description.conId else whole
+        answers = [each for group in groups for each in self._group(group).values()]
+        found: dict[int, ContractDetails] = {}
+        for answer in sorted(answers, key=lambda each: each.at, reverse=True):
+            rows = json.loads(answer.detail)
+            for row in rows if isinstance(rows, list) else ():
+                if not isinstance(row, dict) or not _may_fit(row, description):
+                    continue
+                details = unpack(row)
+                if details.contract is not None and fits(details.contract, description):
+                    found.setdefault(details.contract.conId, details)
+        return list(found.values())
+
+    def known(self) -> pd.DataFrame:
+        """Return the newest answer to every question; see `known_in`."""
+        groups = self._store.instruments(DATASET)
+        frames = [self._store.read(DATASET, group) for group in groups]
+        return known_in(pd.concat(frames) if frames else EMPTY)
 
     def changes(self) -> pd.DataFrame:
         """Return what has become another instrument, or has another name; see `changes_in`."""
@@ -243,6 +283,31 @@ def _row(
         "time_zone": details.timeZoneId,
         "market_rule_ids": details.marketRuleIds,
     }
+
+
+def _may_fit(row: Mapping[str, Any], description: Contract) -> bool:
+    """Whether it is worth to unpack a row: its kind, number and symbol are those that are asked."""
+    said = row.get("contract", {})
+    names = ("secType", "conId", "symbol")
+    pairs = ((getattr(description, name), said.get(name)) for name in names)
+    return all(not wanted or wanted == is_ for wanted, is_ in pairs)
+
+
+KNOWN: Final = (
+    *("con_id", "sec_type", "symbol", "exchange", "primary_exchange", "currency", "expiry"),
+    *("strike", "right", "trading_class", "local_symbol", "long_name"),
+)
+
+
+def known_in(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest row of each question, with what its one match is; null, if it has several.
+
+    Index ``entry``, the question as shorthand; columns ``as_of`` (when IB said so), and those of
+    the dataset that say who it is.
+    """
+    newest = rows.sort_values("ts", kind="stable").drop_duplicates("entry", keep="last")
+    newest = newest.set_index("entry").sort_index().rename(columns={"ts": "as_of"})
+    return newest.reindex(columns=["as_of", *KNOWN])
 
 
 def differences(old: Iterable[ContractDetails], new: Iterable[ContractDetails]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def packed_holidays() -> dict[str, list[np.datetime64]]:
 def _apply(rule: str, calendar_name: str, year: int, month: int) -> date:
     """Return the date that a rule with its numbers gives for a contract month."""
     name, *numbers = rule.split()
-    return _RULES[name](Days(calendar_name), year, month, *(int(number) for number in numbers))
+    return RULES[name](Days(calendar_name), year, month, *(int(number) for number in numbers))
 
 
 def _month_add(year: int, month: int, count: int) -> tuple[int, int]:
@@ -246,7 +246,7 @@ def _first_monday(days: Days, year: int, month: int) -> date:
     return monday if days.is_business(monday) else days.add(monday, 1)
 
 
-_RULES: Final[dict[str, Callable[..., date]]] = {
+RULES: Final[dict[str, Callable[..., date]]] = {
     "third_friday": _third_friday,
     "before_second_friday": _before_second_friday,
     "before_third_wednesday": _before_third_wednesday,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ibkit.contracts.expiry import first_notice
 from ibkit.contracts.rolls import ROLL_DAYS, Life, RollRule, front
-from ibkit.contracts.specs import find_spec
+from ibkit.contracts.specs import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +61,7 @@ def to_listed(details: ContractDetails, spec: FutureSpec | None = None) -> Liste
     last = _day(text)
     named = details.contractMonth or text
     month = int(named[:4]), int(named[4:6])
-    spec = spec or find_spec(
-        contract.symbol, trading_class=contract.tradingClass, multiplier=contract.multiplier
-    )
+    spec = spec or spec_of(contract)
     notice = first_notice(spec, *month) if spec else None
     calendar = spec.calendar if spec else "US"
     life = Life(f"{month[0]}{month[1]:02}", last, notice, "IB")

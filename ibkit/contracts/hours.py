@@ -8,7 +8,7 @@ session is the day it ends on. Not here: calendars for when IB cannot be asked
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ibkit.errors import IbkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from ib_async import ContractDetails, HistoricalSchedule
+    from ib_async import Contract, ContractDetails, HistoricalSchedule
 
 # names that IB has sent and no zone database knows; the others it sends are legacy links
 ZONES: Final = {
@@ -29,8 +29,13 @@ ZONES: Final = {
     "MET": "Europe/Berlin",
     "BST": "Europe/London",
     "CET": "Europe/Berlin",
+    "AET": "Australia/Sydney",
+    "SGT": "Asia/Singapore",
+    "KST": "Asia/Seoul",
+    "GMT (Greenwich Mean Time)": "Europe/London",  # a clock that is changed in summer, as CST is
 }
-_SPAN = re.compile(r"(\d{8}):(\d{4})-(?:(\d{8}):)?(\d{4})")
+_SPAN: Final = re.compile(r"(?:(\d{8}):)?(\d{4})-(?:(\d{8}):)?(\d{4})")
+FRIDAY: Final = 4
 
 
 class UnknownTimeZoneError(IbkitError, LookupError):
@@ -42,6 +47,17 @@ class UnknownTimeZoneError(IbkitError, LookupError):
 
     def __str__(self) -> str:
         return f"IB's time zone {self.name!r} is not known here; its hours cannot be read."
+
+
+class UnreadableHoursError(IbkitError, ValueError):
+    """A part of IB's hours that is in no form that is known: `text`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"IB's trading hours cannot be read: {self.text!r}."
 
 
 class TradeDateError(IbkitError, ValueError):
@@ -93,7 +109,7 @@ def zone(name: str) -> ZoneInfo:
     """
     short = name.partition(" ")[0]
     try:
-        return ZoneInfo(ZONES.get(short, name))
+        return ZoneInfo(ZONES.get(name) or ZONES.get(short, short))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UnknownTimeZoneError(name) from None
 
@@ -110,16 +126,49 @@ def from_hours(text: str, time_zone: str) -> list[Session]:
     >>> found = from_hours("20261122:CLOSED;20261123:0930-20261123:1600", "US/Eastern")
     >>> [(session.start.hour, session.ref_date.day) for session in found]
     [(14, 23)]
+
+    Raises
+    ------
+    UnknownTimeZoneError, UnreadableHoursError
+        What cannot be read is no closed day.
     """
     where = zone(time_zone)
-    sessions = []
-    for start_day, start_time, end_day, end_time in _SPAN.findall(text):
-        start = _local(start_day, start_time, where)
-        end = _local(end_day or start_day, end_time, where)
-        if end <= start:
-            end += timedelta(days=1)
-        sessions.append(Session(start.astimezone(UTC), end.astimezone(UTC), _trade_date(end)))
-    return sorted(sessions)
+    parts = [part for part in text.split(";") if part and not part.endswith(":CLOSED")]
+    sessions = [each for part in parts for each in _of_day(part, where)]
+    return _over_weekends(sorted(sessions), where)
+
+
+def _of_day(part: str, where: ZoneInfo) -> Iterator[Session]:
+    """Read ``20261123:0930-20261123:1600``, or as until 2018 ``20170621:1700-1515,1530-1600``."""
+    day = part[:8]
+    for text in part.split(","):
+        found = _SPAN.fullmatch(text.strip())
+        if found is None:
+            raise UnreadableHoursError(part)
+        start_day, start_time, end_day, end_time = found.groups()
+        day = start_day or day
+        try:
+            start = _local(day, start_time, where)
+            end = _local(end_day or day, end_time, where)
+        except ValueError:
+            raise UnreadableHoursError(part) from None
+        if end <= start and end_day:
+            raise UnreadableHoursError(part)
+        if end <= start:  # of the old form, whose day is the trade date
+            start -= timedelta(days=1)
+        yield Session(start.astimezone(UTC), end.astimezone(UTC), _trade_date(end))
+
+
+def _over_weekends(sessions: list[Session], where: ZoneInfo) -> list[Session]:
+    """Give the night from Friday to Saturday the trade date after it: Asia's futures have one."""
+    found = []
+    for n, each in enumerate(sessions):
+        starts = each.start.astimezone(where)
+        if starts.weekday() == FRIDAY and each.ref_date > starts.date():
+            after = next((one.ref_date for one in sessions[n + 1 :]), None)
+            each = replace(each, ref_date=after or each.ref_date + timedelta(days=2))  # noqa: PLW2901 - the one that is kept
+        found.append(each)
+    return sorted(found)
 
 
 def from_schedule(schedule: HistoricalSchedule) -> list[Session]:
@@ -144,6 +193,14 @@ def by_date(sessions: Iterable[Session]) -> dict[date, Session]:
         end = max(first.end, each.end)
         days[each.ref_date] = Session(first.start, end, each.ref_date, first.source)
     return days
+
+
+def last_day(contract: Contract) -> date | None:
+    """Return the last trading day of a contract that ends; None of one that does not."""
+    text = contract.lastTradeDateOrContractMonth[:8]
+    if contract.secType not in {"FUT", "FOP", "OPT"} or len(text) != len("YYYYMMDD"):
+        return None
+    return date.fromisoformat(text)
 
 
 def _local(day: str, time: str, where: ZoneInfo) -> datetime:

@@ -7,6 +7,7 @@ orders (`ibkit.orders`); a what-if places none.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,6 +18,7 @@ from ib_async.util import UNSET_DOUBLE
 
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
+from ibkit.contracts.book import group_name
 from ibkit.contracts.specs import find_spec
 from ibkit.contracts.ticks import Number, to_amount
 from ibkit.errors import (
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from ibkit.connection import Link
     from ibkit.connection.loop import LoopThread
+    from ibkit.contracts.book import Book
     from ibkit.contracts.overrides import Overrides
 
 FRESH_S: Final = 900.0
@@ -51,6 +54,8 @@ COLUMNS: Final[dict[str, Any]] = {
     "age_s": "float64",
     "problem": "string",
 }
+MARGINS: Final = group_name("MARGIN")
+Key = tuple[str, str, str, Decimal]  # account, shorthand, exchange, units
 FUTURES: Final = frozenset({"FUT", "CONTFUT"})
 UNANSWERED: Final = (
     *(NotConnectedError, RequestTimeoutError, BudgetSpentError, RequestRefusedError),
@@ -123,11 +128,12 @@ class Margins:
     _loop: LoopThread
     _accounting: Link  # the connection that knows the accounts
     _overrides: Overrides
-    _margins: dict[tuple[str, str, str, Decimal], Margin]
+    _margins: dict[Key, Margin]
 
     if TYPE_CHECKING:
 
         async def _resolve(self, wanted: str | Contract) -> ContractDetails: ...
+        async def _book(self) -> Book | None: ...
 
     @on_loop
     async def margin(
@@ -166,9 +172,24 @@ class Margins:
 
         Notes
         -----
-        Costs two what-if orders, which are never placed.
+        Costs two what-if orders, which are never placed. The answer is kept in the store: another
+        session has it with its age, and it is what there is when IB cannot be asked.
         """
-        units = to_amount(quantity)
+        fresh: dict[str, Any] = {}
+        try:
+            return await self._margin(wanted, to_amount(quantity), account, max_age_s, fresh)
+        finally:
+            await self._keep_margins(fresh)
+
+    async def _margin(
+        self,
+        wanted: str | Contract,
+        units: Decimal,
+        account: str,
+        max_age_s: float,
+        fresh: dict[str, Any],
+    ) -> Margin:
+        """Return one margin; what IB has said goes into `fresh`, for the book."""
         if units <= 0:
             raise ValueError(f"quantity must be positive, got {units}: both sides are answered")
         whose = self._whose(account)
@@ -176,7 +197,7 @@ class Margins:
         assert details.contract is not None
         contract = details.contract
         key = whose, naming.shorthand(contract), contract.exchange, units
-        known = self._margins.get(key)
+        known = self._margins.get(key) or await self._kept_margin(key)
         if known is not None and known.age_s <= max_age_s:
             return known
         try:
@@ -189,7 +210,22 @@ class Margins:
             self._margins.pop(next(iter(self._margins)))
         self._margins.pop(key, None)
         self._margins[key] = found
+        fresh[_question(key)] = _pack(found)
         return found
+
+    async def _kept_margin(self, key: Key) -> Margin | None:
+        """Return what IB said in another session, or process; of any account, if none is known."""
+        book = await self._book()
+        if book is None:
+            return None
+        look = book.find if key[0] else book.newest
+        known = await asyncio.to_thread(look, _question(key), MARGINS)
+        return _unpack(known.value, known.at) if known else None
+
+    async def _keep_margins(self, fresh: dict[str, Any]) -> None:
+        book = await self._book() if fresh else None
+        if book is not None:
+            await asyncio.to_thread(book.keep_values, fresh, MARGINS, clock.now())
 
     @on_loop
     async def margins(
@@ -210,16 +246,17 @@ class Margins:
             ``instrument account quantity long_initial long_maintenance short_initial
             short_maintenance currency source age_s problem``; money is Decimal.
         """
-        rows = []
-        for one in wanted:
-            name = one if isinstance(one, str) else naming.shorthand(one)
-            try:
-                found = await Margins.margin.aio(
-                    self, one, quantity, account=account, max_age_s=max_age_s
-                )
-                rows.append(found._row())  # noqa: SLF001 - of this module
-            except (IbkitError, LookupError) as error:
-                rows.append({"instrument": name, "problem": str(error)})
+        rows, units, fresh = [], to_amount(quantity), dict[str, Any]()
+        try:
+            for one in wanted:
+                name = one if isinstance(one, str) else naming.shorthand(one)
+                try:
+                    found = await self._margin(one, units, account, max_age_s, fresh)
+                    rows.append(found._row())  # noqa: SLF001 - of this module
+                except (IbkitError, LookupError) as error:
+                    rows.append({"instrument": name, "problem": str(error)})
+        finally:
+            await self._keep_margins(fresh)
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
     def _whose(self, account: str) -> str:
@@ -286,6 +323,23 @@ class Margins:
             as_of=clock.now(),
             note=f"{self._overrides.words('margins', root)}; {reason}",
         )
+
+
+def _question(key: Key) -> str:
+    """Return what a margin is kept under; the account last, so that it may be left open."""
+    account, name, exchange, units = key
+    return f"MARGIN {name} {exchange} {units.normalize():f} {account}"
+
+
+def _pack(margin: Margin) -> dict[str, Any]:
+    row = {name: getattr(margin, name) for name in ("instrument", "account", "currency")}
+    numbers = {name: getattr(margin, name) for name in ("quantity", *SIDES)}
+    return row | {name: None if each is None else str(each) for name, each in numbers.items()}
+
+
+def _unpack(row: dict[str, Any], at: datetime) -> Margin:
+    numbers = {name: row[name] and Decimal(row[name]) for name in ("quantity", *SIDES)}
+    return Margin(**{**row, **numbers}, source="IB what-if", as_of=at)
 
 
 def _root(contract: Contract) -> str:

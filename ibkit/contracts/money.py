@@ -36,6 +36,18 @@ class InvalidSizeError(IbkitError, ValueError):
         )
 
 
+class UnevenComboError(IbkitError, ValueError):
+    """A combo whose legs are worth different money for a point: `name`, `points`."""
+
+    def __init__(self, name: str, points: tuple[Decimal, ...]) -> None:
+        super().__init__(name, points)
+        self.name, self.points = name, points
+
+    def __str__(self) -> str:
+        worth = ", ".join(map(str, self.points))
+        return f"A point of {self.name} has no one value: that of its legs is {worth}."
+
+
 @dataclass(frozen=True, slots=True)
 class SizeRule:
     """Which quantities are taken.

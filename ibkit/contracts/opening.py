@@ -15,7 +15,7 @@ from ib_async import Contract
 
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
-from ibkit.contracts.hours import Session, TradeDateError, by_date, trade_date
+from ibkit.contracts.hours import Session, TradeDateError, by_date, last_day, trade_date
 from ibkit.contracts.timetable import BeyondTimetableError, NaiveTimeError, Timetable
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ class Opening:
         ------
         NotConnectedError, RequestTimeoutError, RequestRefusedError
             IB could not be asked, and no calendar knows the exchange either.
+        TradeDateError
+            Not a trade date, or the end is before the start.
+        BeyondTimetableError
+            Nobody knows the hours of the last of these days yet.
 
         Notes
         -----
@@ -131,7 +135,10 @@ class Opening:
         uses this data root; instruments of one exchange and trading class share the answer.
         """
         first, last = trade_date(start, "start"), trade_date(end, "end")
+        if last < first:
+            raise TradeDateError("end", f"{last}, before the start")
         details = await self._of_hours(wanted)
+        await self._check_known(details, first, last, use_rth=use_rth)
         found = await self._schedules.between(details, first, last, use_rth=use_rth)
         return found if breaks else list(by_date(found).values())
 
@@ -229,6 +236,21 @@ class Opening:
         details = await self._of_hours(wanted)
         table = await self._timetable(details, first - ONE_DAY, last + 2 * ONE_DAY, use_rth=use_rth)
         return table.minutes_open(start, end)
+
+    async def _check_known(
+        self, details: ContractDetails, first: date, last: date, *, use_rth: bool
+    ) -> None:
+        """Refuse days that nobody knows of yet: they are not closed."""
+        contract = details.contract
+        assert contract is not None
+        last = min(last, last_day(contract) or last)
+        if last <= clock.now().date() + ONE_DAY:  # tomorrow begins somewhere already
+            return
+        known = await self._schedules.reach(details, last, use_rth=use_rth)
+        if known < last:
+            name = naming.shorthand(contract)
+            span = _midnight(min(first, known)), _midnight(known + ONE_DAY)
+            raise BeyondTimetableError(name, _midnight(last), *span)
 
     async def _of_hours(self, wanted: str | Contract) -> ContractDetails:
         """Return details with hours in them: of a combo, those of its first leg."""

@@ -37,7 +37,8 @@ from pydantic import (
 )
 
 from ibkit import naming
-from ibkit.contracts.specs import MONTH_CODES
+from ibkit.contracts import mistakes
+from ibkit.contracts.specs import MONTH_CODES, load_specs
 from ibkit.errors import SettingsError, ShorthandError
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ def _as_day(value: Any) -> Any:
     return value
 
 
+def _as_currency(text: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", text):
+        raise ValueError(f"{text!r} is no currency; nearest: {text.strip().upper()[:3] or 'USD'}")
+    return text
+
+
 def _as_shorthand(text: str) -> str:
     try:
         naming.parse(text)
@@ -87,6 +94,7 @@ Money = Annotated[Decimal, BeforeValidator(_as_decimal), Field(gt=0)]
 Months = Annotated[tuple[int, ...], BeforeValidator(_as_months)]
 Day = Annotated[date, BeforeValidator(_as_day)]
 Clock = Annotated[time, BeforeValidator(_as_time)]
+Currency = Annotated[str, AfterValidator(_as_currency)]
 Shorthand = Annotated[str, AfterValidator(_as_shorthand)]
 
 
@@ -107,12 +115,13 @@ class FutureRow(Row):
     ib_symbol: str | None = None
     exchange: str | None = None
     trading_class: str | None = None
-    currency: str | None = None
+    currency: Currency | None = None
     multiplier: Money | None = None
     price_magnifier: int | None = Field(default=None, ge=1)
     min_tick: Money | None = None
     months: Months | None = None
     delivery: Literal["cash", "physical"] | None = None
+    hours: str | None = None
     calendar: str | None = None
     last_trade: str | None = None
     first_notice: str | None = None
@@ -163,7 +172,7 @@ class HolidayRow(Row):
 class MarginRow(Row):
     """`[margins.<root>]`: money for one contract; short as long, unless it says so."""
 
-    currency: str | None = None
+    currency: Currency | None = None
     initial: Money | None = None
     maintenance: Money | None = None
     initial_short: Money | None = None
@@ -182,7 +191,7 @@ class PreferRow(Row):
         option that was never adjusted.
     """
 
-    currencies: tuple[str, ...] = ()
+    currencies: tuple[Currency, ...] = ()
     exchanges: tuple[str, ...] = ()
     primary_exchanges: tuple[str, ...] = ()
     standard_class: bool = False
@@ -229,6 +238,10 @@ class Overrides(Row):
         row = self.futures.get(root)
         return row.said() if row else {}
 
+    def hours(self) -> dict[str, str]:
+        """Return the hours, by root, that are overridden."""
+        return {root: row.hours for root, row in self.futures.items() if row.hours}
+
     def roll_rule(self, root: str) -> dict[str, Any]:
         """Return what is said about the roll of `root`, over what is said of all."""
         rows = (self.roll.get(DEFAULT), self.roll.get(root))
@@ -237,9 +250,19 @@ class Overrides(Row):
     def holiday(self, exchange: str, symbol: str = "") -> HolidayRow:
         """Return the days of an exchange; those of its product go first.
 
-        A day that the product's row names is not taken from the exchange's.
+        A product is named by its root or by IB's symbol (``"CME 6E"``, ``"CME EUR"``). A day that
+        its row names is not taken from the exchange's.
         """
-        own = self.holidays.get(f"{exchange} {symbol}", HolidayRow())
+        names = [
+            symbol,
+            *(
+                spec.symbol
+                for spec in load_specs().values()
+                if (spec.ib_symbol, spec.exchange) == (symbol, exchange)
+            ),
+        ]
+        keys = (f"{exchange} {name}" for name in names)
+        own = next((self.holidays[key] for key in keys if key in self.holidays), HolidayRow())
         whole = self.holidays.get(exchange, HolidayRow())
         named = {*own.closed, *own.open, *own.early}
         return HolidayRow(
@@ -248,17 +271,19 @@ class Overrides(Row):
             early={**{d: at for d, at in whole.early.items() if d not in named}, **own.early},
         )
 
-    def words(self, table: str, key: str) -> str:
+    def words(self, table: str, key: str = "") -> str:
         """Return what a repr adds about a row: ``"overridden: days=5 (contracts.toml)"``, or "".
 
         >>> Overrides(source="contracts.toml", roll={"CL": RollRow(days=5)}).words("roll", "CL")
         'overridden: days=5 (contracts.toml)'
         """
-        row: Row | None = getattr(self, table).get(key)
+        found: Row | dict[str, Row] = getattr(self, table)
+        row = found if isinstance(found, Row) else found.get(key)
         if row is None or not row.said():
             return ""
         fields = ", ".join(f"{name}={_plain(value)}" for name, value in row.said().items())
-        return f"overridden: {fields} ({self.source or 'given'})"
+        head = "overridden" if key else table
+        return f"{head}: {fields} ({self.source or 'given'})"
 
     def __repr__(self) -> str:
         counts = {
@@ -291,7 +316,8 @@ def load_overrides(folder: Path | str | None) -> Overrides:
     ------
     SettingsError
         The file is no TOML, or one of its entries is unknown, of the wrong type or out of range;
-        all problems at once, each with its place.
+        or it is about a product, rule or exchange that is not known; all problems at once, each
+        with its line, its key, and what is near it.
     """
     path = Path(folder) if folder else None
     if path is not None and path.suffix != ".toml":
@@ -299,17 +325,19 @@ def load_overrides(folder: Path | str | None) -> Overrides:
     if path is None or not path.is_file():
         return Overrides()
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-        if "source" in found:
-            raise SettingsError(["source: Extra inputs are not permitted"], str(path))
-        return Overrides(source=path.name, **found)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors()
-        ]
-        raise SettingsError(problems, str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, SettingsError):
-            raise
+        text = path.read_text(encoding="utf-8")
+        found = tomllib.loads(text)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([str(error)], str(path)) from error
+    problems = list(mistakes.key_problems(found, text))
+    if "source" in found:
+        problems.append(mistakes.told(("source",), "is no key", mistakes.lines_of(text)))
+        del found["source"]
+    try:
+        made = Overrides(source=path.name, **found)
+    except ValidationError as error:
+        problems += mistakes.problems_of(error, Overrides, text)
+        raise SettingsError(sorted(problems, key=mistakes.line_in), str(path)) from error
+    if problems:
+        raise SettingsError(sorted(problems, key=mistakes.line_in), str(path))
+    return made

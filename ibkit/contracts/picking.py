@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ibkit.contracts.overrides import PreferRow
 
 SHOWN: Final = 20
+DATED: Final = frozenset({"FUT", "OPT", "FOP"})
+MORE: Final = "…"  # instead of a shorthand, in the last row of a long table
 _FIELDS: Final = (
     *("secType", "symbol", "exchange", "primaryExchange", "currency", "tradingClass"),
     *("strike", "right", "conId"),
@@ -48,7 +50,7 @@ def prefer(
     """
     kept = list(matches)
     orders = (
-        ("currency", rules.currencies if not description.currency else ()),
+        ("currency", _currencies(description, rules) if not description.currency else ()),
         ("exchange", rules.exchanges if not description.exchange else ()),
         ("primaryExchange", rules.primary_exchanges if not description.primaryExchange else ()),
     )
@@ -63,6 +65,12 @@ def prefer(
     return kept
 
 
+def _currencies(description: Contract, rules: PreferRow) -> tuple[str, ...]:
+    """Return the currencies in order; what names no exchange either is usual in dollars."""
+    usual = ("USD",) if description.exchange == naming.EXCHANGES.get(description.secType) else ()
+    return (*rules.currencies, *usual) if rules.currencies else ()
+
+
 def _is_standard(contract: Contract) -> bool:
     """Whether a derivative is of the class that its product is known by."""
     if contract.secType == "FUT" and (spec := find_spec(contract.symbol)):
@@ -73,9 +81,11 @@ def _is_standard(contract: Contract) -> bool:
 def table_of(matches: Sequence[ContractDetails]) -> list[dict[str, str]]:
     """Return the candidates as rows of text, each with the shortest shorthand that picks it.
 
-    Sorted by shorthand; no more than `SHOWN`, and a last row that says how many more there are.
+    In order of expiry, strike and right; no more than `SHOWN`, and a last row that says how many
+    more there are.
     """
     contracts = [contract_in(each) for each in matches]
+    shown = sorted(matches, key=lambda each: _place(contract_in(each)))[:SHOWN]
     rows = [
         {
             "shorthand": pick(contract, contracts),
@@ -87,49 +97,60 @@ def table_of(matches: Sequence[ContractDetails]) -> list[dict[str, str]]:
             "expiry": contract.lastTradeDateOrContractMonth,
             "multiplier": contract.multiplier,
         }
-        for details, contract in zip(matches, contracts, strict=True)
+        for details, contract in ((each, contract_in(each)) for each in shown)
     ]
-    rows.sort(key=lambda row: row["shorthand"])
-    if len(rows) <= SHOWN:
-        return rows
-    more = dict.fromkeys(rows[0], "") | {"shorthand": "…", "name": f"and {len(rows) - SHOWN} more"}
-    return [*rows[:SHOWN], more]
+    if len(matches) <= SHOWN:
+        return sorted(rows, key=lambda row: row["shorthand"]) if _undated(contracts) else rows
+    more = {"shorthand": MORE, "name": f"and {len(matches) - SHOWN} more"}
+    return [*rows, dict.fromkeys(rows[0], "") | more]
+
+
+def _place(contract: Contract) -> tuple[object, ...]:
+    """Return what candidates are sorted by."""
+    terms = contract.lastTradeDateOrContractMonth, contract.strike, contract.right
+    listing = contract.tradingClass, contract.exchange, contract.currency, contract.conId
+    return *terms, contract.symbol, *listing
+
+
+def _undated(contracts: Sequence[Contract]) -> bool:
+    return not any(each.lastTradeDateOrContractMonth for each in contracts)
 
 
 def pick(contract: Contract, among: Sequence[Contract]) -> str:
     """Return the shortest shorthand that fits `contract` and none of the others.
 
+    Of a future it names the day: without one it would mean the front month, whichever that is.
+
     >>> silver = [Contract("FUT", n, "SI", "20261229", tradingClass=name, exchange="COMEX")
     ...           for n, name in enumerate(("SI", "SIL"), 1)]
     >>> pick(silver[1], silver)
-    'FUT:SI#SIL'
+    'FUT:SI#SIL:20261229'
     """
+    rivals = [each for each in among if _terms(each) == _terms(contract)]
     for description in _descriptions(contract):
-        if sum(fits(each, description) for each in among) == 1 and fits(contract, description):
+        if sum(fits(each, description) for each in rivals) == 1 and fits(contract, description):
             text = naming.shorthand(description)
             if naming.parse(text) == description:
                 return text
     return f"CONID:{contract.conId}"
 
 
+def _terms(contract: Contract) -> tuple[str, str, str, float, str]:
+    """Return what every description of a contract says; the continuous has no day of its own."""
+    day = contract.lastTradeDateOrContractMonth[:8] if contract.secType in DATED else ""
+    return contract.secType, contract.symbol, day, contract.strike, contract.right[:1]
+
+
 def _descriptions(contract: Contract) -> Iterator[Contract]:
     """Yield ever more precise descriptions of a contract."""
-    kind = contract.secType
+    kind, symbol, day, strike, right = _terms(contract)
     usual = naming.EXCHANGES.get(kind)
-    if usual is None or not contract.symbol:
+    if usual is None or not symbol:
         return
-    terms = Contract(
-        secType=kind,
-        symbol=contract.symbol,
-        strike=contract.strike,
-        right=contract.right[:1],
-        lastTradeDateOrContractMonth=contract.lastTradeDateOrContractMonth[:8],
-    )
-    month = Contract(secType=kind, symbol=contract.symbol) if kind == "FUT" else terms
+    base = Contract(kind, 0, symbol, day, strike, right)
     classes = ("", contract.tradingClass) if kind in {"FUT", "OPT", "FOP", "CONTFUT"} else ("",)
-    for base in (month, terms):
-        for each in dict.fromkeys(classes):
-            yield from _listed(replace(base, tradingClass=each), contract, usual)
+    for each in dict.fromkeys(classes):
+        yield from _listed(replace(base, tradingClass=each), contract, usual)
 
 
 def _listed(base: Contract, contract: Contract, usual: str) -> Iterator[Contract]:

@@ -5,10 +5,16 @@ A mixin of `Contracts`. Not here: the arithmetic (`ibkit.contracts.ticks`, `ibki
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
 
+from ib_async import PriceIncrement
+
+from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
 from ibkit.contracts import money
+from ibkit.contracts.book import group_name
 from ibkit.contracts.ticks import (
     Number,
     TickRule,
@@ -21,13 +27,15 @@ from ibkit.contracts.ticks import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
     from decimal import Decimal
 
-    from ib_async import Contract, ContractDetails, PriceIncrement
+    from ib_async import Contract, ContractDetails
 
     from ibkit.connection import Link
     from ibkit.connection.loop import LoopThread
+    from ibkit.contracts.book import Book
+
+RULES: Final = group_name("RULE")
 
 
 class Pricing:
@@ -41,6 +49,7 @@ class Pricing:
     if TYPE_CHECKING:
 
         async def _resolve(self, wanted: str | Contract) -> ContractDetails: ...
+        async def _book(self) -> Book | None: ...
 
     @on_loop
     async def tick_rule(self, wanted: str | Contract) -> TickRule:
@@ -71,19 +80,19 @@ class Pricing:
         50 for ES and for corn (5,000 bushels in cents), 100 for an option, 0.01 for a share that is
         quoted in pence.
         """
-        return money.point_value(await self._resolve(wanted))
+        return money.point_value(await self._priced(wanted))
 
     @on_loop
     async def tick_value(self, wanted: str | Contract, price: Number) -> Decimal:
         """Return money for one tick of one unit at `price`, in the instrument's currency."""
-        details = await self._resolve(wanted)
+        details = await self._priced(wanted)
         rule = await self._tick_rule(details)
         return rule.step(to_amount(price)) * money.point_value(details)
 
     @on_loop
     async def notional(self, wanted: str | Contract, quantity: Number, price: Number) -> Decimal:
         """Return what `quantity` units are worth at the quoted `price`, in its currency."""
-        return money.notional(await self._resolve(wanted), quantity, price)
+        return money.notional(await self._priced(wanted), quantity, price)
 
     @on_loop
     async def units_for(self, wanted: str | Contract, amount: Number, price: Number) -> Decimal:
@@ -94,7 +103,27 @@ class Pricing:
         ValueError
             The price is not positive.
         """
-        return money.units_for(await self._resolve(wanted), amount, price)
+        return money.units_for(await self._priced(wanted), amount, price)
+
+    async def _priced(self, wanted: str | Contract) -> ContractDetails:
+        """Return details with a multiplier; a combo has that of its legs, if they have one.
+
+        Raises
+        ------
+        UnevenComboError
+            The legs of a combo have several: its price is no price of any one thing.
+        """
+        details = await self._resolve(wanted)
+        combo = details.contract
+        if combo is None or combo.secType != "BAG":
+            return details
+        legs = [await self._resolve(each) for _, each in naming.legs_of(combo)]
+        points = {money.point_value(each) for each in legs}
+        if len(points) > 1:
+            raise money.UnevenComboError(naming.shorthand(combo), tuple(sorted(points)))
+        return replace(
+            details, contract=replace(combo, multiplier=f"{points.pop():f}"), priceMagnifier=1
+        )
 
     async def _tick_rule(self, details: ContractDetails) -> TickRule:
         assert details.contract is not None
@@ -106,9 +135,21 @@ class Pricing:
         # ib_async keys these requests by rule number: two at once would share one answer
         async with self._rule_lock:
             if number not in self._rules:
-                increments: list[PriceIncrement] | None = await self._link.request(
-                    f"market rule {number}", lambda ib: ib.reqMarketRuleAsync(number)
-                )
-                self._rules[number] = make_rule(increments or [])
+                self._rules[number] = await self._rule(number)
         rule = self._rules[number]
         return quoted_rule(rule if rule.steps else flat, details.minTick, magnifier)
+
+    async def _rule(self, number: int) -> TickRule:
+        """Return a market rule: the book's while it holds, or for want of a connection."""
+        book, question = await self._book(), f"RULE {number}"
+        known = await asyncio.to_thread(book.find, question, RULES) if book else None
+        away = self._link.state != "ready"
+        if known and book and (away or book.holds(known, "RULE", clock.now())):
+            return make_rule(PriceIncrement(*row) for row in known.value)
+        increments: list[PriceIncrement] | None = await self._link.request(
+            f"market rule {number}", lambda ib: ib.reqMarketRuleAsync(number)
+        )
+        rows = [(each.lowEdge, each.increment) for each in increments or ()]
+        if book and rows:
+            await asyncio.to_thread(book.keep_value, question, rows, RULES, clock.now())
+        return make_rule(increments or [])

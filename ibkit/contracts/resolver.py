@@ -15,16 +15,18 @@ from ib_async import Contract, ContractDetails
 
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
+from ibkit.contracts.book import is_over, question_of
 from ibkit.contracts.chaining import Chaining
+from ibkit.contracts.completing import aliases, complete, leaves_currency_open, of_root, undated
+from ibkit.contracts.explaining import Explaining
 from ibkit.contracts.margin import Margins
 from ibkit.contracts.opening import Opening
 from ibkit.contracts.overrides import Overrides
-from ibkit.contracts.picking import contract_in, prefer, table_of
+from ibkit.contracts.picking import MORE, contract_in, prefer, table_of
 from ibkit.contracts.pricing import Pricing
 from ibkit.contracts.rolling import Rolling
 from ibkit.contracts.rolls import ROLL_DAYS
 from ibkit.contracts.schedules import Schedules
-from ibkit.contracts.specs import find_spec
 from ibkit.errors import AmbiguousContractError, UnknownContractError
 
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
 
 ContractLike = str | Contract
 DAY_S: Final = 86_400
+KEPT: Final = 50_000  # answers in memory, by each of their names
 
 
-class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
+class Contracts(Opening, Rolling, Pricing, Margins, Chaining, Explaining):
     """Instruments by name: one match, its details, its tick rule, its sessions.
 
     Parameters
@@ -83,6 +86,7 @@ class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
         self._rule_lock = asyncio.Lock()
         self._schedules = Schedules(link, cache / "schedules" if cache else None, self._overrides)
         self._tables, self._margins = {}, {}
+        self._told = set()
         self._accounting = trading or link
 
     def __repr__(self) -> str:
@@ -135,21 +139,34 @@ class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
         self, wanted: ContractLike, *, max_age_days: float | None = None
     ) -> ContractDetails:
         """Return the details of the one match; not older than some days, if that matters."""
-        if isinstance(wanted, str):
-            wanted = self._overrides.listed(wanted.strip())
-        description = naming.parse(wanted) if isinstance(wanted, str) else copy.copy(wanted)
+        description = self._described(wanted)
         if description.secType == "BAG":
             return await self._combo(description)
+        if description.secType == "CONTFUT":
+            description = undated(description)
         key, now = self._key(description), clock.monotonic()
         known = self._found.get(key)
         if known is None or (max_age_days and now - known[1] > max_age_days * DAY_S):
-            completed, name = _complete(description), str(_name(wanted))
+            completed, name = complete(description, clock.now().date()), str(_name(wanted))
             details = await self._look_up(completed, name, max_age_days=max_age_days)
             found, known = contract_in(details), (details, now)
+            while len(self._found) >= KEPT:
+                self._found.pop(next(iter(self._found)))
             self._found[key] = known
-            for alias in ((found.conId, found.exchange), (found.conId, "")):
-                self._found[alias] = known
+            self._found.update(dict.fromkeys(aliases(found), known))
+        _say_if_over(known[0])
         return known[0]
+
+    def _described(self, wanted: ContractLike) -> Contract:
+        """Return what is meant, by the user's own listings and preferences, not looked up."""
+        if isinstance(wanted, Contract):
+            return copy.copy(wanted)
+        naming.check_text(wanted)
+        text = self._overrides.listed(wanted.strip())
+        description = naming.parse(text)
+        if self._overrides.prefer.currencies and leaves_currency_open(text, description):
+            description.currency = ""
+        return description
 
     async def _combo(self, description: Contract) -> ContractDetails:
         """Return a combo of legs that have their numbers; its rules are the strictest of theirs."""
@@ -185,12 +202,14 @@ class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
         matches = found
         if description.secType == "FUT" and not description.localSymbol and not description.conId:
             matches = await self._front(description, matches)
+        if description.secType == "CONTFUT" and not description.tradingClass:
+            matches = of_root(description, matches)
         matches = prefer(description, matches, self._overrides.prefer)
         if not matches:
             raise UnknownContractError(200, "no listed instrument fits", description)
         if len(matches) > 1:
             table = table_of(matches)
-            rows = [(row["shorthand"], _words(row)) for row in table]
+            rows = [(row["shorthand"], _words(row)) for row in table if row["shorthand"] != MORE]
             raise AmbiguousContractError(name, rows, table)
         return matches[0]
 
@@ -206,29 +225,14 @@ class Contracts(Opening, Rolling, Pricing, Margins, Chaining):
 
 
 def _name(wanted: ContractLike) -> str:
-    return wanted if isinstance(wanted, str) else naming.shorthand(wanted)
+    return wanted if isinstance(wanted, str) else question_of(wanted)
 
 
-def _complete(description: Contract) -> Contract:
-    """Fill in what the futures table knows: a person says 6E, IB wants EUR, class 6E, at CME."""
-    if description.secType not in {"FUT", "CONTFUT", "FOP"} or description.conId:
-        return description
-    spec = find_spec(
-        description.symbol,
-        exchange=description.exchange,
-        trading_class=description.tradingClass if description.secType != "FOP" else "",
-        multiplier=description.multiplier,
-    )
-    month = description.lastTradeDateOrContractMonth[:6]
-    description.includeExpired = bool(month) and month <= f"{clock.now():%Y%m}"
-    if spec is None:
-        return description
-    description.symbol = spec.ib_symbol
-    description.exchange = description.exchange or spec.exchange
-    description.currency = description.currency or spec.currency
-    if description.secType == "FUT":
-        description.tradingClass = spec.trading_class
-    return description
+def _say_if_over(details: ContractDetails) -> None:
+    """Mark a future that has expired: IB tells its past only if the contract says so."""
+    contract = contract_in(details)
+    if contract.secType == "FUT" and is_over(details, clock.now().date()):
+        contract.includeExpired = True
 
 
 def _words(row: Mapping[str, str]) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROLL_DAYS: Final = 8
 FIRST_YEAR, LAST_YEAR = 2000, 2058  # the packed holidays reach a little further
+RULES: Final = ("days", "volume", "open interest")
+COUNTED_FROM: Final = ("safe day", "expiry", "first notice")
 EVENING: Final = pd.Timedelta(hours=7)
 CALENDAR: Final = {
     "contract": "string",
@@ -61,7 +63,8 @@ class RollRule:
         How many days before `before`; also the last resort of the two other rules: 0, then.
     before : {"safe day", "expiry", "first notice"}
         What the days count from; the safe day is the expiry or, where that comes earlier, the
-        business day before first notice. Without a first notice, the expiry.
+        business day before first notice. Without a first notice, the expiry. A delivered contract
+        leaves on its last safe day, even if the days before its expiry end later.
     business_days : bool
         Whether `days` are the exchange's business days; calendar days otherwise.
     months : tuple of int
@@ -78,6 +81,10 @@ class RollRule:
     note: str = ""
 
     def __post_init__(self) -> None:
+        for name, known in (("rule", RULES), ("before", COUNTED_FROM)):
+            if getattr(self, name) not in known:
+                words = ", ".join(repr(each) for each in known)
+                raise RollRuleError(f"{name} is one of {words}, not {getattr(self, name)!r}")
         if self.days < 0:
             raise RollRuleError(f"days counts backwards and starts at 0, got {self.days}")
         if wrong := [month for month in self.months if not 1 <= month <= 12]:
@@ -144,6 +151,8 @@ def lives(spec: FutureSpec, start: date, end: date, months: Sequence[int] = ()) 
 def roll_day(life: Life, rule: RollRule, calendar: str) -> date:
     """Return the first day on which a contract is not the front month any more.
 
+    Whatever the rule counts from, that is never after the last safe day.
+
     >>> from ibkit.contracts.specs import load_specs
     >>> gold, *_ = lives(load_specs()["GC"], date(2026, 12, 1), date(2026, 12, 31))
     >>> roll_day(gold, RollRule(days=3, business_days=True), "US")
@@ -155,9 +164,13 @@ def roll_day(life: Life, rule: RollRule, calendar: str) -> date:
         "expiry": life.expiry,
         "first notice": life.first_notice or life.expiry,
     }[rule.before]
+    return min(safe, _days_before(from_, rule, calendar))
+
+
+def _days_before(day: date, rule: RollRule, calendar: str) -> date:
     if rule.business_days:
-        return Days(calendar).add(from_, -rule.days)
-    return from_ - timedelta(days=rule.days)
+        return Days(calendar).add(day, -rule.days)
+    return day - timedelta(days=rule.days)
 
 
 def roll_calendar(
@@ -178,7 +191,8 @@ def roll_calendar(
         The usual one: eight calendar days before the last safe day.
     volumes : DataFrame, optional
         For the rules "volume" and "open interest": what was traded, or held, each session. Index:
-        dates, or the opens of daily bars, with zone; columns: contract months (``"202612"``).
+        dates, or the opens of daily bars, with zone; columns: contract months (``"202612"``). What
+        is missing is not known, and decides nothing.
 
     Returns
     -------
@@ -227,9 +241,10 @@ def _when(
     volumes: pd.DataFrame | None,
     since: date,
 ) -> tuple[date, str]:
-    if rule.rule == "days":
-        return roll_day(life, rule, calendar), "days"
     last = life.last_safe_day(calendar)
+    if rule.rule == "days":
+        day = roll_day(life, rule, calendar)
+        return day, "days" if day < last or not rule.days else "last safe day"
     crossed = (
         None if volumes is None else crossover(volumes, life.month, following.month, since=since)
     )
@@ -277,7 +292,8 @@ def crossover(
     index = pd.DatetimeIndex(volumes.index)
     if index.tz is not None:  # bars are stamped with their open, which may be the evening before
         index = index.tz_convert("UTC") + EVENING
-    more = volumes[following].fillna(0).to_numpy() > volumes[month].fillna(0).to_numpy()
+    # a number that is missing is less than none and more than none: it decides nothing
+    more = volumes[following].to_numpy(float) > volumes[month].to_numpy(float)
     days = [each.date() for each in index]
     for position, day in enumerate(days):
         if more[position] and day >= since:

@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Final
 
 from ibkit import clock
 from ibkit.connection.asks import ask_for
-from ibkit.contracts.hours import Session, UnknownTimeZoneError, from_schedule, sessions_of, zone
+from ibkit.contracts.hours import (
+    Session,
+    UnknownTimeZoneError,
+    UnreadableHoursError,
+    from_schedule,
+    last_day,
+    sessions_of,
+    zone,
+)
 from ibkit.contracts.overrides import Overrides
 from ibkit.contracts.shelf import Known, Shelf, days
 from ibkit.contracts.venues import (
     BROKEN,
+    HOURS,
     HoursOutOfReachError,
     UnknownVenueError,
     offline_sessions,
@@ -47,7 +56,8 @@ if TYPE_CHECKING:
 
 YEAR_DAYS: Final = 365  # IB: longer durations must be made in years
 FRESH_S: Final = 300.0
-# an answer that begins so much later than the question says when the instrument did, not the market
+# an answer that begins so much later than the question, or ends so much earlier, says when the
+# instrument did, not the market
 YOUNG_DAYS: Final = 10
 SHARED: Final = frozenset({"STK", "ETF", "OPT", "FUT", "FOP", "CONTFUT", "IND", "WAR"})
 UNASKED: Final = (*(NotConnectedError, RequestTimeoutError, BudgetSpentError, RequestRefusedError),)
@@ -84,6 +94,7 @@ class Schedules:
         """Return the sessions with trade dates in [`start`, `end`], each without a break."""
         contract = details.contract
         assert contract is not None
+        HOURS.set(self._overrides.hours())
         end = min(end, last_day(contract) or end)
         today = clock.now().date()
         coming, last = published(details, today, use_rth=use_rth)
@@ -104,6 +115,7 @@ class Schedules:
         """Return the last day up to `end` whose hours can be told."""
         contract = details.contract
         assert contract is not None
+        HOURS.set(self._overrides.hours())
         today = clock.now().date()
         sure = max(today, published(details, today, use_rth=use_rth)[1])
         if end <= sure:
@@ -128,6 +140,8 @@ class Schedules:
             known = await self._recall(key)
             void = self._void.setdefault(contract.conId, set())
             missing = [each for each in days(start, end) if each not in known.asked | void]
+            if missing and await self._reread(key):
+                missing = [each for each in missing if each not in known.asked]
             guessed: list[Session] = []
             try:
                 if missing:
@@ -149,6 +163,14 @@ class Schedules:
             known.asked -= {day for day in known.asked if day >= today}
         return known
 
+    async def _reread(self, key: str) -> bool:
+        """Take over what other processes have put on the disk since; whether there was any."""
+        if self._shelf is None or not await asyncio.to_thread(self._shelf.is_newer, key):
+            return False
+        theirs = await asyncio.to_thread(self._shelf.read, key)
+        self._known[key].add(theirs.asked, (s for rows in theirs.sessions.values() for s in rows))
+        return True
+
     async def _ask(
         self, key: str, contract: Contract, first: date, last: date, *, use_rth: bool
     ) -> None:
@@ -158,11 +180,9 @@ class Schedules:
                 start = max(first, last - timedelta(days=YEAR_DAYS - 4))
                 answer = await self._fetch(contract, start, last, use_rth=use_rth)
                 inside = [each for each in answer if start <= each.ref_date <= last]
-                begins = min((each.ref_date for each in inside), default=None)
-                if begins is None or begins - start > timedelta(days=YOUNG_DAYS):
-                    void = days(start, last if begins is None else begins - timedelta(days=1))
-                    self._void[contract.conId].update(void)
-                known.add(_answered(start, begins, last), inside)
+                told = answered(start, last, [each.ref_date for each in inside])
+                self._void[contract.conId].update({*days(start, last)}.difference(told))
+                known.add(told, inside)
                 self._asked_at[key] = clock.monotonic()
                 last = start - timedelta(days=1)
         finally:
@@ -210,14 +230,6 @@ def market_of(contract: Contract) -> str:
     return f"{contract.secType}-{home}-{contract.tradingClass}"
 
 
-def last_day(contract: Contract) -> date | None:
-    """Return the last trading day of a contract that ends; None of one that does not."""
-    text = contract.lastTradeDateOrContractMonth[:8]
-    if contract.secType not in {"FUT", "FOP", "OPT"} or len(text) != len("YYYYMMDD"):
-        return None
-    return date.fromisoformat(text)
-
-
 def published(
     details: ContractDetails, today: date, *, use_rth: bool
 ) -> tuple[list[Session], date]:
@@ -233,7 +245,7 @@ def published(
         return [], yesterday
     try:
         found = sessions_of(details, use_rth=use_rth)
-    except UnknownTimeZoneError as error:
+    except (UnknownTimeZoneError, UnreadableHoursError) as error:
         log.warning("IB's hours are not readable: a calendar is used", error=str(error))
         return [], yesterday
     return [each for each in found if each.ref_date >= today], last
@@ -242,11 +254,17 @@ def published(
 _TOLD: Final = re.compile(r"(?:^|[;,-])(\d{8})(?=:)")
 
 
-def _answered(start: date, begins: date | None, last: date) -> list[date]:
-    """Return the days that an answer tells of for the whole market."""
-    if begins is None:
+def answered(start: date, last: date, traded: list[date]) -> list[date]:
+    """Return the days that an answer tells of for the whole market.
+
+    An answer that begins much later than it was asked for, or ends much earlier, tells that this
+    instrument is young, or gone; others of its market trade on.
+    """
+    if not traded:
         return []
-    return days(begins if begins - start > timedelta(days=YOUNG_DAYS) else start, last)
+    young = timedelta(days=YOUNG_DAYS)
+    first, final = min(traded), max(traded)
+    return days(first if first - start > young else start, final if last - final > young else last)
 
 
 def _instead(

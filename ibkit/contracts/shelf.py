@@ -8,8 +8,10 @@ error: its days are asked for again. Not here: asking (`ibkit.contracts.schedule
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import json
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 SCHEMA: Final = pa.schema(
     [
         pa.field("ref_date", pa.date32(), nullable=False),
@@ -74,18 +76,35 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self, market: str) -> Known:
         """Return what is kept of a market; nothing, if there is no file or it is broken."""
         try:
             with self._path(market).open("rb") as file:
-                table = pq.read_table(file)
+                self._seen[market] = _stamp(os.fstat(file.fileno()))
+                table = pq.read_table(file, page_checksum_verification=True)
             return _known(table)
         except FileNotFoundError:
             return Known()
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        except (
+            pa.ArrowException,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+        ) as error:
             log.warning("a schedule on the disk is not readable: IB is asked again", error=error)
             return Known()
+
+    def is_newer(self, market: str) -> bool:
+        """Whether the file of a market is not the one that was read last."""
+        try:
+            found = _stamp(self._path(market).stat())
+        except OSError:
+            return False
+        return self._seen.get(market) != found
 
     def put(self, market: str, known: Known) -> None:
         """Add what is known of a market to its file; two processes may do so at once."""
@@ -94,7 +113,7 @@ class Shelf:
             whole = self.read(market)
             whole.add(known.asked, (each for rows in known.sessions.values() for each in rows))
             sink = io.BytesIO()
-            pq.write_table(_table(whole), sink, compression="zstd")
+            pq.write_table(_table(whole), sink, compression="zstd", write_page_checksum=True)
             tmp = self.folder / ".tmp"
             disk.make_folder(tmp)
             disk.replace(self._path(market), sink.getvalue(), tmp=tmp)
@@ -120,22 +139,35 @@ def _table(known: Known) -> pa.Table:
         "start": [each.start for each in rows],
         "end": [each.end for each in rows],
     }
-    words = {"version": VERSION, "asked": json.dumps(_spans(known.asked))}
+    asked = json.dumps(_spans(known.asked))
+    words = {"version": VERSION, "asked": asked, "digest": _digest(asked, rows)}
     return pa.table(columns, schema=SCHEMA.with_metadata(words))
+
+
+def _digest(asked: str, rows: Iterable[Session]) -> str:
+    """Return what a damaged file has not: hours that are a little wrong are worse than none."""
+    text = [asked, *(f"{each.ref_date} {each.start:%F %T} {each.end:%F %T}" for each in rows)]
+    return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
+def _stamp(file: os.stat_result) -> tuple[int, int]:
+    return file.st_mtime_ns, file.st_ino
 
 
 def _known(table: pa.Table) -> Known:
     words = table.schema.metadata or {}
     if words.get(b"version") != VERSION.encode():
         raise ValueError("another version of the file")
+    rows = [Session(r["start"], r["end"], r["ref_date"]) for r in table.to_pylist()]
+    if words[b"digest"].decode() != _digest(words[b"asked"].decode(), rows):
+        raise ValueError("the file is damaged")
     asked = {
         day
         for first, last in json.loads(words[b"asked"])
         for day in days(date.fromisoformat(first), date.fromisoformat(last))
     }
     found = Known()
-    rows = table.to_pylist()
-    found.add(asked, (Session(row["start"], row["end"], row["ref_date"]) for row in rows))
+    found.add(asked, rows)
     return found
 
 

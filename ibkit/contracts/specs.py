@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+if TYPE_CHECKING:
+    from ib_async import Contract
 
 MONTH_CODES: Final = "FGHJKMNQUVXZ"
 
@@ -128,7 +131,35 @@ def find_spec(
     >>> find_spec("SI", multiplier="1000").symbol
     'SIL'
     """
-    specs = [
+    specs = _fitting(symbol, exchange, trading_class, multiplier)
+    specs.sort(key=lambda spec: spec.symbol != symbol)
+    return specs[0] if specs else None
+
+
+def spec_of(contract: Contract) -> FutureSpec | None:
+    """Return the row of a contract as IB describes it, or None.
+
+    Its class decides; its multiplier only where it has none, so that a row is found also when IB's
+    multiplier is another one than the table's.
+    """
+    multiplier = "" if contract.tradingClass else contract.multiplier
+    return find_spec(contract.symbol, trading_class=contract.tradingClass, multiplier=multiplier)
+
+
+def share_symbol(
+    symbol: str, *, exchange: str = "", trading_class: str = "", multiplier: str = ""
+) -> tuple[str, ...]:
+    """Return the roots among which a symbol of IB's does not decide; () if it does.
+
+    >>> share_symbol("DAX"), share_symbol("SI"), share_symbol("DAX", trading_class="FDXM")
+    (('FDAX', 'FDXM', 'FDXS'), (), ())
+    """
+    found = [spec.symbol for spec in _fitting(symbol, exchange, trading_class, multiplier)]
+    return () if len(found) < 2 or symbol in found else tuple(found)
+
+
+def _fitting(symbol: str, exchange: str, trading_class: str, multiplier: str) -> list[FutureSpec]:
+    return [
         spec
         for spec in load_specs().values()
         if symbol in {spec.symbol, spec.ib_symbol}
@@ -136,5 +167,3 @@ def find_spec(
         and trading_class in {"", spec.trading_class}
         and (not multiplier or Decimal(multiplier) == spec.multiplier)
     ]
-    specs.sort(key=lambda spec: spec.symbol != symbol)
-    return specs[0] if specs else None

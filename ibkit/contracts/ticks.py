@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ibkit.errors import IbkitError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ib_async import ContractDetails, PriceIncrement
 
 Number = Decimal | float | int | str
+LARGEST: Final = 15  # the exponent of the largest price or quantity: what is beyond is a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ def to_amount(value: Number) -> Decimal:
     Raises
     ------
     NotANumberError
-        It is no number, or infinite.
+        It is no number, or infinite, or so large that no grid has room for it.
     """
     exact = to_decimal(value)
-    if not exact.is_finite():
+    if not exact.is_finite() or exact.adjusted() > LARGEST:
         raise NotANumberError(str(value))
     return exact
 
@@ -144,5 +145,7 @@ def round_to_tick(price: Number, rule: TickRule, *, towards: Literal["BUY", "SEL
     >>> round_to_tick("189.503", flat_rule("0.01"), towards="BUY")
     Decimal('189.50')
     """
-    below, above = neighbours(to_decimal(price), rule)
+    if towards not in {"BUY", "SELL"}:
+        raise ValueError(f"towards is 'BUY' or 'SELL', not {towards!r}")
+    below, above = neighbours(to_amount(price), rule)
     return below if towards == "BUY" else above

@@ -9,9 +9,11 @@ closes corn, stops the S&P at noon and leaves currencies alone. IB's own schedul
 from __future__ import annotations
 
 import warnings
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -34,6 +36,9 @@ LAST_CASH_YEAR: Final = 2049  # calendars with lunar holidays end there
 RULES_SOURCE: Final = "rules"
 CASH_SOURCE: Final = "exchange_calendars"
 FUTURES: Final = frozenset({"FUT", "FOP", "CONTFUT"})
+# the hours that the user gives a root, while sessions are made for somebody who has said so
+NONE: Final[Mapping[str, str]] = MappingProxyType({})
+HOURS: ContextVar[Mapping[str, str]] = ContextVar("ibkit_hours", default=NONE)
 
 # exchange_calendars' names of IB's exchanges; where a currency has one home, also of SMART
 MICS: Final[Mapping[str, str]] = {
@@ -281,7 +286,7 @@ def venue_of(contract: Contract) -> str:
             trading_class=contract.tradingClass if contract.secType != "FOP" else "",
             multiplier=contract.multiplier,
         ) or find_spec(contract.symbol, exchange=contract.exchange)
-        found = spec.hours if spec else ""
+        found = HOURS.get().get(spec.symbol, spec.hours) if spec else ""
     else:
         homes = (contract.primaryExchange, contract.exchange, f"SMART:{contract.currency}")
         found = next((MICS[home] for home in homes if home in MICS), "")
@@ -329,6 +334,19 @@ def offline_sessions(
 @lru_cache(maxsize=65_536)
 def day_sessions(name: str, day: date, *, use_rth: bool) -> tuple[Session, ...]:
     """Return what venue `name` trades for the trade date `day`; () when closed."""
+    zone, midnight = _zone(VENUES[name].zone), datetime.combine(day, time())
+    return tuple(
+        Session(_utc(midnight, each.start, zone), _utc(midnight, each.end, zone), day, RULES_SOURCE)
+        for each in day_minutes(name, day, use_rth=use_rth)
+    )
+
+
+def day_minutes(name: str, day: date, *, use_rth: bool) -> tuple[Minutes, ...]:
+    """Return what venue `name` trades for the trade date `day`, by its own clock; () when closed.
+
+    >>> day_minutes("cme_equity", date(2026, 11, 27), use_rth=True)
+    (Minutes(start=510, end=735),)
+    """
     venue = VENUES[name]
     if day.weekday() >= SATURDAY and not venue.all_week:
         return ()
@@ -344,13 +362,7 @@ def day_sessions(name: str, day: date, *, use_rth: bool) -> tuple[Session, ...]:
         )
         for span in spans
     )
-    zone = _zone(venue.zone)
-    midnight = datetime.combine(day, time())
-    return tuple(
-        Session(_utc(midnight, each.start, zone), _utc(midnight, each.end, zone), day, RULES_SOURCE)
-        for each in _summered(name, cut, day)
-        if each.start < each.end
-    )
+    return tuple(each for each in _summered(name, cut, day) if each.start < each.end)
 
 
 def _summered(name: str, spans: Iterator[Minutes], day: date) -> Iterator[Minutes]:

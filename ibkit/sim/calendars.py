@@ -1,8 +1,8 @@
 """When each exchange trades: pure functions from a date to blocks of trading, in epoch seconds.
 
-Holidays of the cash exchanges are a table (`holidays.txt`); those of the futures exchanges follow
-from New York's, by one rule for all products of a calendar, which is right for most days and not
-for all (see `Calendar.holiday_close`). Not here: hours in IB's text form (`ibkit.sim.hours`).
+Holidays of the cash exchanges are a table (`holidays.txt`); hours and holidays of the futures
+exchanges are those of `ibkit.contracts.venues`, product group by product group. Not here: hours in
+IB's text form (`ibkit.sim.times`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
+
+from ibkit.contracts.venues import FIRST_YEAR, VENUES, day_minutes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,11 +72,9 @@ class Calendar:
         A usual day; a start below zero is the evening before.
     holidays : str
         Which table of `holidays.txt`; "" for none.
-    holiday_close : int or None
-        For markets that only shorten New York's holidays: the minute at which these days end
-        (Good Friday, Christmas and New Year's Day stay closed). None: closed all day.
-    early_close : int or None
-        The minute at which New York's half days end; None: the table says.
+    venue : str
+        The rules that say what its days are, a name of `ibkit.contracts.venues.VENUES`; "": the
+        table says.
     post_minutes : int
         How long trading after the close lasts on a half day.
     all_week : bool
@@ -84,8 +85,7 @@ class Calendar:
     ib_zone: str
     hours: tuple[Hours, ...]
     holidays: str = ""
-    holiday_close: int | None = None
-    early_close: int | None = None
+    venue: str = ""
     post_minutes: int = 240
     all_week: bool = False
 
@@ -100,29 +100,26 @@ def _day(*blocks: tuple[str, str, bool, float]) -> tuple[Hours, ...]:
     return tuple(Hours(_at(start), _at(end), rth, weight) for start, end, rth, weight in blocks)
 
 
-def _round(opens: str, rth: str, rth_end: str, closes: str) -> tuple[Hours, ...]:
-    """Return the day of a nearly 24-hour market around its liquid hours."""
-    blocks = [(opens, rth, False, 0.2), (rth, rth_end, True, 0.75), (rth_end, closes, False, 0.05)]
-    return _day(*(block for block in blocks if _at(block[0]) < _at(block[1])))
+def _venue(name: str, ib_zone: str, *weights: float) -> Calendar:
+    """Return the calendar of a venue: its usual day, split where the regular hours begin and end.
+
+    `weights` are the shares of the day's volume, one a block.
+    """
+    venue = VENUES[name]
+    cuts = [edge for span in venue.regular for edge in span]
+    hours = []
+    for start, end in venue.full:
+        edges = [start, *(cut for cut in cuts if start < cut < end), end]
+        hours += [
+            (opens, closes, any(opens >= a and closes <= z for a, z in venue.regular))
+            for opens, closes in pairwise(edges)
+        ]
+    blocks_ = tuple(Hours(*each, weight) for each, weight in zip(hours, weights, strict=True))
+    return Calendar(venue.zone, ib_zone, blocks_, venue.market, venue=name)
 
 
-def _globex(rth: str, rth_end: str, holiday_close: int = 720) -> Calendar:
-    return Calendar(
-        "America/Chicago",
-        "US/Central",
-        _round("-1700", rth, rth_end, "1600"),
-        "XNYS",
-        holiday_close=holiday_close,
-        early_close=_at("1215"),
-    )
-
-
-def _new_york(opens: str, rth: str, closes: str, zone: str = "America/New_York") -> Calendar:
-    """Return a day of ICE US, whose clock is New York's."""
-    hours = _round(opens, rth, closes, closes)
-    return Calendar(zone, "US/Eastern", hours, "XNYS", early_close=_at("1300"))
-
-
+# the night, the regular hours, the rest of the day
+_ROUND: Final = (0.2, 0.75, 0.05)
 CALENDARS: Final[dict[str, Calendar]] = {
     "us_stocks": Calendar(
         "America/New_York",
@@ -148,34 +145,23 @@ CALENDARS: Final[dict[str, Calendar]] = {
     ),
     "fx": Calendar("America/New_York", "US/Eastern", _day(("-1715", "1700", True, 1.0)), "FX"),
     "crypto": Calendar("UTC", "UTC", (Hours(0, 1440),), all_week=True),
-    "cme_equity": _globex("0830", "1600"),
-    "cme_rates": _globex("0720", "1400"),
-    "cme_fx": _globex("0720", "1400"),
-    "cme_energy": _globex("0800", "1330", _at("1330")),
-    "cme_metals": _globex("0720", "1230", _at("1330")),
-    "cme_crypto": _globex("0830", "1600", _at("1600")),
-    "cme_grains": Calendar(
-        "America/Chicago",
-        "US/Central",
-        _day(("-1900", "0745", False, 0.25), ("0830", "1320", True, 0.75)),
-        "XNYS",
-        early_close=_at("1205"),
-    ),
-    "cme_livestock": Calendar(
-        "America/Chicago", "US/Central", (Hours(510, 785),), "XNYS", early_close=_at("1215")
-    ),
-    "cfe": _globex("0830", "1515", _at("1030")),
-    "eurex": Calendar(
-        "Europe/Berlin", "MET", _round("0110", "0800", "1900", "2200"), "XETR", early_close=840
-    ),
-    "ice_europe": Calendar(
-        "Europe/London", "GB-Eire", _round("0100", "0800", "1930", "2300"), "XLON"
-    ),
-    "ice_sugar": _new_york("0330", "0330", "1300"),
-    "ice_coffee": _new_york("0415", "0415", "1330"),
-    "ice_cocoa": _new_york("0445", "0445", "1330"),
-    "ice_cotton": _new_york("-2100", "0800", "1420"),
-    "ice_dollar": _new_york("-2000", "0800", "1700"),
+    "cme_equity": _venue("cme_equity", "US/Central", 0.2, 0.75),
+    "cme_rates": _venue("cme_rates", "US/Central", *_ROUND),
+    "cme_fx": _venue("cme_fx", "US/Central", *_ROUND),
+    "cme_energy": _venue("cme_energy", "US/Central", *_ROUND),
+    "cme_metals": _venue("cme_metals", "US/Central", *_ROUND),
+    "cme_crypto": _venue("cme_crypto", "US/Central", 0.2, 0.75),
+    "cme_grains": _venue("cme_grains", "US/Central", 0.25, 0.75),
+    "cme_livestock": _venue("cme_livestock", "US/Central", 1.0),
+    "cfe": _venue("cfe", "US/Central", *_ROUND),
+    "eurex": _venue("eurex", "MET", *_ROUND),
+    "eurex_vstoxx": _venue("eurex_vstoxx", "MET", *_ROUND),
+    "ice_europe": _venue("ice_brent", "GB-Eire", *_ROUND),
+    "ice_sugar": _venue("ice_sugar", "US/Eastern", 0.75),
+    "ice_coffee": _venue("ice_coffee", "US/Eastern", 0.75),
+    "ice_cocoa": _venue("ice_cocoa", "US/Eastern", 0.75),
+    "ice_cotton": _venue("ice_cotton", "US/Eastern", 0.95),
+    "ice_dollar": _venue("ice_dollar", "US/Eastern", 0.95),
 }
 
 
@@ -215,36 +201,38 @@ def days(name: str, first: date, last: date) -> Iterator[date]:
 
 def _hours(calendar: Calendar, day: date) -> tuple[Hours, ...]:
     """Return the blocks of `day` after holidays and half days."""
+    if calendar.venue and day.year >= FIRST_YEAR:
+        return _by_rule(calendar, day)
     closed, early = holidays(calendar.holidays)
     if day in closed:
-        whole = calendar.holiday_close is None or _is_great_holiday(day)
-        return () if whole else _cut(calendar, calendar.holiday_close or 0)
+        return ()
     if day in early:
-        at = early[day] if calendar.early_close is None else calendar.early_close
-        return _cut(calendar, at)
+        return _cut(calendar, early[day])
     if calendar.holidays == "XTKS" and day < date(2024, 11, 5):
         return _cut(calendar, 900)  # Tokyo closed at 15:00 until then
     return calendar.hours
+
+
+def _by_rule(calendar: Calendar, day: date) -> tuple[Hours, ...]:
+    """Return the usual blocks as far as the venue's rules let them trade on `day`."""
+    open_ = day_minutes(calendar.venue, day, use_rth=False)
+    kept = (
+        Hours(max(block.start, span.start), min(block.end, span.end), block.rth, block.weight)
+        for span in open_
+        for block in calendar.hours
+    )
+    return tuple(each for each in kept if each.start < each.end)
 
 
 def _cut(calendar: Calendar, close: int) -> tuple[Hours, ...]:
     """Return a day whose regular hours end at minute `close`."""
     kept: list[Hours] = []
     for block in calendar.hours:
-        after = kept and kept[-1].rth and not block.rth and calendar.holiday_close is None
-        if after and calendar.early_close is None:
+        if kept and kept[-1].rth and not block.rth:
             kept.append(Hours(close, close + calendar.post_minutes, block.rth, block.weight))
         elif block.start < close:
             kept.append(Hours(block.start, min(block.end, close), block.rth, block.weight))
     return tuple(kept)
-
-
-def _is_great_holiday(day: date) -> bool:
-    """Whether even the futures exchanges close: Good Friday, Christmas, New Year's Day."""
-    month_day = (day.month, day.day)
-    if month_day in {(12, 24), (12, 25), (12, 26), (1, 1), (1, 2), (12, 31)}:
-        return True
-    return day.weekday() == 4 and day.month in {3, 4}
 
 
 @cache

@@ -146,3 +146,23 @@ def test_known_sessions_are_not_asked_for_again(kit, requests):
         kit.contracts.sessions("SPY", date(2024, 1, 1), date(2025, 12, 31))
 
     assert requests.count("schedule") == 3  # two years and a bit, in parts of at most a year
+
+
+def test_a_continuous_future_never_stands_for_the_real_one_whose_number_it_has(kit):
+    continuous = kit.contract("CONT:ES")
+
+    assert kit.contract(f"CONID:{continuous.conId}").secType == "FUT"
+    assert kit.contract(continuous) == continuous
+    assert kit.contract(continuous).secType == "CONTFUT"
+
+
+def test_a_number_alone_is_routed_as_usual_whatever_was_asked_before(kit):
+    direct = kit.contract("TSLA@NASDAQ")
+
+    assert direct.exchange == "NASDAQ"
+    assert kit.contract(f"CONID:{direct.conId}").exchange == "SMART"
+
+
+def test_a_continuous_future_is_of_the_root_that_is_named(kit):
+    assert kit.contract("CONT:SI").tradingClass == "SI"
+    assert kit.contract("CONT:SI#SIL").tradingClass == "SIL"

@@ -1,5 +1,8 @@
 """One right instrument, or a precise word about why not; and as few requests as possible."""
 
+import asyncio
+import threading
+
 import pytest
 from ib_async import Contract, ContractDetails
 
@@ -10,6 +13,7 @@ from ibkit.errors import (
     DelistedContractError,
     ExpiredContractError,
     NotConnectedError,
+    RequestTimeoutError,
     UnknownContractError,
     WrongCurrencyError,
     refused,
@@ -236,3 +240,77 @@ def test_a_bond_is_found_by_its_number_and_keeps_it(kit, number):
 def test_no_options_is_an_error_that_says_where_there_are_some(kit):
     with pytest.raises(UnknownContractError, match="not NOWHERE"):
         kit.contracts.chain("SPY", exchange="NOWHERE")
+
+
+async def _until(condition):
+    """Wait until it holds."""
+    while not condition():  # noqa: ASYNC110 - of what other threads do
+        await asyncio.sleep(0.01)
+
+
+def test_a_batch_that_is_stopped_in_the_middle_keeps_what_was_answered(connect, monkeypatch):
+    with connect() as kit:
+        real, hanging, stopped = kit.contracts._ask, threading.Event(), threading.Event()
+
+        async def ask(description):
+            if description.symbol != "SLOW":
+                return await real(description)
+            hanging.set()
+            try:
+                return await asyncio.Future()
+            finally:
+                stopped.set()
+
+        async def stop_in_the_middle():
+            batch = asyncio.ensure_future(kit.contracts.resolve.aio(["SLOW", "TSLA", "KO"]))
+            await _until(lambda: hanging.is_set() and len(kit.contracts._found) >= 6)
+            batch.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await batch
+
+        monkeypatch.setattr(kit.contracts, "_ask", ask)
+        asyncio.run(stop_in_the_middle())
+
+        assert stopped.wait(10)
+        assert {"TSLA", "KO"} <= {*kit.contracts.known().index}
+        assert kit.contract("NVDA").symbol == "NVDA"
+
+
+def test_a_batch_that_ends_with_an_error_leaves_no_question_behind(kit, monkeypatch):
+    asked, stopped = threading.Event(), threading.Event()
+
+    async def ask(description):
+        if description.symbol == "SLOW":
+            asked.set()
+            try:
+                return await asyncio.Future()
+            finally:
+                stopped.set()
+        await _until(asked.is_set)
+        return await _nothing(description)
+
+    monkeypatch.setattr(kit.contracts, "_ask", ask)
+    with pytest.raises(UnknownContractError):
+        kit.contracts.resolve(["SLOW", "NOSUCH"], on_error="raise")
+
+    assert stopped.wait(10)
+
+
+def test_a_request_that_fails_costs_a_batch_its_own_names_only(kit, monkeypatch):
+    real = kit.contracts._ask
+
+    async def ask(description):
+        if description.secType == "OPT":
+            raise RequestTimeoutError("contract details", 120)
+        return await real(description)
+
+    monkeypatch.setattr(kit.contracts, "_ask", ask)
+    found = kit.contracts.resolve(["MSFT", "OPT:IWM:20261218:200C", "OPT:IWM:20261218:201C"])
+
+    assert list(found.contracts) == ["MSFT"]
+    assert {type(each) for each in found.failures.values()} == {RequestTimeoutError}
+
+
+def test_one_name_is_no_batch(kit):
+    with pytest.raises(TypeError, match=r"kit\.contract\('AAPL'\)"):
+        kit.contracts.resolve("AAPL")

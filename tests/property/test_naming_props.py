@@ -126,3 +126,34 @@ def test_what_is_refused_comes_with_a_text_that_is_not(text):
         parse(text)
     except ShorthandError as error:
         parse(error.nearest)
+
+
+VALID = [
+    *("AAPL", "AAPL@LSE:GBP", "BRK B", "AAPL@SMART/NASDAQ", "FUT:ES", "FUT:ES:202612", "CONT:ES"),
+    *("FUT:ES@CME:USD:20261218", "FUT:SI#SIL:202612", "OPT:SPY:20261218:650C", "CASH:EURUSD"),
+    *("OPT:SPX#SPXW:20261218:6500.5P", "FOP:ES#EW@CME:20261231:6500C", "IND:SPX", "CRYPTO:BTC"),
+    *("BOND:US0378331005", "BOND:912810TM0", "CFD:IBUS500", "CONID:265598@SMART", "A%40B"),
+    *("BAG:[+1 FUT:ES:202612, -1 FUT:ES:202703]", "BAG:[+1 CONID:5@CME, -2 AAPL]"),
+]
+
+
+@st.composite
+def slips(draw):
+    """Draw a valid name with a few slips of the pen."""
+    text = draw(st.sampled_from(VALID))
+    for _ in range(draw(st.integers(1, 4))):
+        at, until = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        put = draw(st.text(max_size=3) | st.sampled_from([*":@#/[],+-% ", *VALID]))
+        text = text[:at] + put + text[draw(st.sampled_from([at, at + 1, until])) :]
+    return text if draw(st.booleans()) else text.swapcase()
+
+
+@given(slips())
+def test_a_slip_of_the_pen_is_read_and_comes_back_or_is_refused_with_what_is_near(text):
+    try:
+        contract = parse(text)
+    except ShorthandError as error:
+        assert 0 <= error.position <= len(text)
+        parse(error.nearest)
+    else:
+        assert parse(shorthand(contract)) == contract

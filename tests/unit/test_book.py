@@ -95,3 +95,30 @@ def test_a_store_that_cannot_be_written_is_no_reason_to_fail(tmp_path):
     reader.keep({"AAPL": [details()]}, group_name("STK"), NOW)
 
     assert reader.find("AAPL", group_name("STK")).matches == [details()]
+
+
+def test_an_instrument_is_found_by_any_description_that_fits_it(book):
+    book.keep({"AAPL": [details(1)]}, group_name("STK"), NOW)
+    book.keep_value("CHAIN:1", [["SMART", "1"]], group_name("CHAIN"), NOW)
+
+    for text in ("CONID:1", "AAPL@*:*", "AAPL"):
+        assert [each.contract.conId for each in book.search(parse(text))] == [1]
+    assert book.search(parse("AAPL@LSE")) == book.search(parse("CONID:2")) == []
+
+
+def test_what_is_known_is_the_newest_answer_to_each_question(book):
+    for days, number in ((0, 1), (40, 2)):
+        book.keep({"AAPL": [details(number)]}, group_name("STK"), NOW + timedelta(days=days))
+
+    known = book.known()
+    assert known["con_id"].to_list() == [2]
+    assert known.loc["AAPL", "as_of"] == NOW + timedelta(days=40)
+
+
+def test_a_value_is_found_by_how_its_question_begins_the_newest_first(book):
+    group = group_name("MARGIN")
+    for days, account in ((0, "DU1"), (1, "DU2")):
+        book.keep_value(f"MARGIN ES {account}", account, group, NOW + timedelta(days=days))
+
+    assert book.newest("MARGIN ES ", group).value == "DU2"
+    assert book.find("MARGIN ES DU", group) is None

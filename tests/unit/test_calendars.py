@@ -3,7 +3,9 @@ from datetime import date
 import exchange_calendars as xc
 import pytest
 
+from ibkit.contracts.venues import VENUES
 from ibkit.sim import calendars
+from ibkit.sim.universe import Universe
 
 
 @pytest.mark.filterwarnings("ignore:.* deprecated")  # exchange_calendars on pandas 3.1
@@ -66,7 +68,8 @@ def test_each_market_keeps_its_own_hours(name, day, hours):
         ("us_stocks", date(2026, 11, 26)),
         ("us_stocks", date(2026, 11, 28)),
         ("cme_equity", date(2026, 12, 25)),
-        ("cme_equity", date(2026, 4, 3)),
+        ("cme_equity", date(2025, 4, 18)),
+        ("cme_energy", date(2026, 4, 3)),
         ("fx", date(2026, 11, 21)),
         ("ice_sugar", date(2026, 11, 26)),
     ],
@@ -83,3 +86,39 @@ def test_blocks_are_in_order_whole_minutes_and_never_overlap(name):
             assert end <= block.start < block.end
             assert block.start % 60 == block.end % 60 == 0
             end = block.end
+
+
+def test_every_future_trades_by_the_rules_that_the_table_names():
+    products = Universe.load().products
+
+    assert len(products) > 60
+    for root, product in products.items():
+        calendar = calendars.CALENDARS[product.model.calendar]
+        assert calendar.venue == product.spec.hours, root
+        assert calendar.zone == VENUES[calendar.venue].zone
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "hours"),
+    [
+        ("cme_equity", date(2025, 1, 9), "1700-0830"),
+        ("cme_rates", date(2025, 1, 9), "1700-1215"),
+        ("cme_metals", date(2025, 1, 9), "1700-1600"),
+        ("cme_grains", date(2025, 1, 9), "1900-1215"),
+        ("cme_fx", date(2025, 11, 27), "1700-1600"),
+        ("cme_energy", date(2025, 11, 28), "1700-1245"),
+        ("cme_grains", date(2025, 11, 28), "0830-1205"),
+        ("cme_rates", date(2026, 4, 3), "1700-1015"),
+        ("eurex", date(2026, 7, 15), "0210-2200"),
+        ("cfe", date(2026, 11, 24), "1700-1600"),
+    ],
+)
+def test_each_group_of_products_has_its_own_holidays(name, day, hours):
+    found = calendars.session(name, day, use_rth=False)
+
+    assert "-".join(f"{calendars.local(at, name):%H%M}" for at in (found.start, found.end)) == hours
+
+
+def test_a_day_that_ends_before_the_regular_hours_has_none():
+    assert calendars.session("cme_equity", date(2025, 1, 9), use_rth=True) is None
+    assert calendars.session("cme_rates", date(2025, 1, 9), use_rth=True) is not None

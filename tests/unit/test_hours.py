@@ -6,6 +6,7 @@ from ib_async import ContractDetails, HistoricalSchedule, HistoricalSession
 from ibkit.contracts.hours import (
     Session,
     UnknownTimeZoneError,
+    UnreadableHoursError,
     by_date,
     from_hours,
     from_schedule,
@@ -44,6 +45,47 @@ def test_the_older_form_without_a_second_date_is_read():
     assert session.end == utc(23, 21)
 
 
+def test_the_form_of_before_2018_names_the_trade_date_only():
+    """Its first stretch starts on the evening before; those after it are read too."""
+    found = from_hours("20261123:1700-1515,1530-1600;20261124:CLOSED", "US/Central")
+
+    assert [(each.start, each.end) for each in found] == [
+        (utc(22, 23), utc(23, 21, 15)),
+        (utc(23, 21, 30), utc(23, 22)),
+    ]
+    assert {each.ref_date for each in found} == {date(2026, 11, 23)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20261123:0930-16:00",
+        "20261123:930-1600",
+        "20261123:0930-20261122:1600",
+        "20261123:0960-1600",
+        "20261323:0930-1600",
+        "20261123:CLOSED;20261124:",
+        "no hours",
+    ],
+)
+def test_hours_that_cannot_be_read_are_no_closed_day(text):
+    with pytest.raises(UnreadableHoursError):
+        from_hours(text, "US/Eastern")
+
+
+def test_the_night_from_friday_to_saturday_is_the_next_trade_dates():
+    """Osaka and Hong Kong trade Monday's session from Friday evening on."""
+    week = "20261127:1715-20261128:0300;20261129:CLOSED;20261130:0915-20261130:1200"
+
+    night, monday = from_hours(week, "Hongkong")
+
+    assert night.ref_date == monday.ref_date == date(2026, 11, 30)
+    [alone] = from_hours("20261127:1715-20261128:0300", "Hongkong")
+    assert alone.ref_date == date(2026, 11, 30)
+    [coins] = from_hours("20261128:0000-20261129:0000", "UTC")
+    assert coins.ref_date == date(2026, 11, 28)
+
+
 def test_a_lunch_break_makes_two_sessions_of_one_trade_date():
     both = from_hours("20261123:0930-20261123:1200,20261123:1300-20261123:1600", "Hongkong")
 
@@ -72,6 +114,12 @@ def test_a_schedule_is_read_in_its_own_zone_across_the_clock_change():
         ("CST (Central Standard Time)", "America/Chicago"),
         ("MET", "Europe/Berlin"),
         ("Japan", "Japan"),
+        ("Hongkong", "Hongkong"),
+        ("EST5EDT", "EST5EDT"),
+        ("GMT (Greenwich Mean Time)", "Europe/London"),
+        ("GMT", "GMT"),
+        ("JST (Japan Standard Time)", "Asia/Tokyo"),
+        ("America/New_York", "America/New_York"),
     ],
 )
 def test_zone_names_that_ib_sends_are_known(name, key):

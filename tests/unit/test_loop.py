@@ -91,6 +91,17 @@ def test_an_exception_reaches_the_caller_of_either_face(service):
         asyncio.run(service.fail.aio())
 
 
+def test_a_wrong_argument_is_an_error_of_either_face_not_a_wait_for_ever(service):
+    with pytest.raises(TypeError, match="nonsense"):
+        service.add(1, nonsense=2)
+    with pytest.raises(TypeError, match="'a'"):
+        service.add()
+    with pytest.raises(TypeError, match="nonsense"):
+        asyncio.run(service.add.aio(1, nonsense=2))
+
+    assert service.add(1, b=2) == 3
+
+
 def test_the_blocking_face_works_from_many_threads_at_once(service):
     results = []
     threads = [

@@ -78,7 +78,17 @@ def test_without_a_file_nothing_is_overridden(tmp_path):
     ("text", "problem"),
     [
         ("[futures.ES]\nmin_tick = 0.5", "futures.ES.min_tick: write it in quotes"),
-        ("[futures.ES]\nmultiplikator = '5'", "futures.ES.multiplikator: Extra inputs"),
+        ("[futures.ES]\nmultiplikator = '5'", "is no key; nearest: multiplier"),
+        ("[futures.ES]\nhours = 'cme_equty'", "line 2, futures.ES.hours: 'cme_equty'"),
+        ("[futures.ES]\ncalendar = 'Mars'", "there are: US, LONDON"),
+        ("[futures.ES]\nlast_trade = 'third_fryday'", "nearest: third_friday"),
+        ("[futures.ES]\ndelivery = 'cashh'", "nearest: cash"),
+        ("[futures.EZ]\nmin_tick = '1'", "line 1, futures.EZ: 'EZ' is no root"),
+        ("[futures.EUR]\nmin_tick = '1'", "the root of the futures table is 6E"),
+        ("[roll.CLL]\ndays = 5", "nearest: CL"),
+        ("[prefer]\ncurrencies = ['eur']", "line 2, prefer.currencies.0: 'eur' is no currency"),
+        ("[holidays.NYSEE]\nclosed = [2026-12-24]", "nearest: NYSE"),
+        ("[margens.ES]\ninitial = '1'", "line 1, margens: 'margens' is no key; nearest: margins"),
         ("[futures.ES]\nmonths = 'HX1'", "'1' is no month"),
         ("[roll.ES]\ndays = -1", "roll.ES.days"),
         ("[listings]\nVOD = 'FUT:'", "listings.VOD: Cannot read"),
@@ -95,3 +105,26 @@ def test_a_mistake_is_refused_with_its_place(write, text, problem):
         load_overrides(write(text))
 
     assert problem in str(caught.value)
+
+
+def test_every_mistake_is_named_at_once_in_the_order_of_its_lines(write):
+    text = "[roll.CLL]\ndays = 5\n[futures.ES]\nmin_tick = 0.5\n\ncolour = 'red'\n"
+    with pytest.raises(SettingsError) as caught:
+        load_overrides(write(text))
+
+    lines = [problem.partition(",")[0] for problem in caught.value.problems]
+    assert lines == ["line 1", "line 4", "line 6"]
+
+
+@pytest.mark.parametrize("symbol", ["6E", "EUR"])
+def test_the_days_of_a_product_are_found_by_its_root_and_by_ibs_symbol(write, symbol):
+    found = load_overrides(write(f'[holidays."CME {symbol}"]\nclosed = [2026-12-24]\n'))
+
+    assert found.holiday("CME", "EUR").closed == (date(2026, 12, 24),)
+    assert found.holiday("CME", "GBP").closed == ()
+
+
+def test_hours_of_a_root_are_those_that_the_user_names():
+    given = Overrides(futures={"ES": {"hours": "cme_grains"}})
+
+    assert given.hours() == {"ES": "cme_grains"}

@@ -75,3 +75,36 @@ def test_a_long_table_says_how_much_it_leaves_out():
 
     assert len(table) == 21
     assert table[-1]["name"] == "and 10 more"
+
+
+def test_a_future_is_picked_by_its_day_since_without_one_its_name_means_the_front_month():
+    silver = [
+        Contract("FUT", n, "SI", "20261229", tradingClass=name, exchange="COMEX", currency="USD")
+        for n, name in enumerate(("SI", "SIL"), 1)
+    ]
+
+    assert [pick(each, silver) for each in silver] == ["FUT:SI#SI:20261229", "FUT:SI#SIL:20261229"]
+
+
+def test_continuous_futures_of_one_symbol_are_told_apart_by_class_not_by_a_real_ones_number():
+    silver = [
+        Contract("CONTFUT", n, "SI", "20261229", tradingClass=name, exchange="COMEX")
+        for n, name in enumerate(("SI", "SIL"), 1)
+    ]
+
+    assert [pick(each, silver) for each in silver] == ["CONT:SI#SI", "CONT:SI#SIL"]
+
+
+def test_a_whole_chain_is_shown_in_order_and_at_once():
+    chain = [_listed_option(day, strike) for day in range(1, 29) for strike in range(500, 900)]
+
+    table = table_of(chain)
+
+    assert table[0]["shorthand"] == "OPT:SPY:20270101:500C"
+    assert table[-1]["name"] == f"and {28 * 400 - 20} more"
+
+
+def _listed_option(day, strike):
+    contract = Contract("OPT", day * 1000 + strike, "SPY", f"202701{day:02}", float(strike), "C")
+    contract.exchange, contract.currency, contract.tradingClass = "SMART", "USD", "SPY"
+    return ContractDetails(contract)

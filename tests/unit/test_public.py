@@ -13,10 +13,12 @@ import ibkit
 def test_the_public_names_are_these():
     assert ibkit.__all__ == [
         "Kit",
+        "Offline",
         "Store",
         "connect",
         "errors",
         "load_settings",
+        "offline",
         "plots",
         "reports",
         "run",

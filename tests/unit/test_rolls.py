@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from ib_async import Contract, ContractDetails
 
+from ibkit.contracts.differing import differences, with_ibs
 from ibkit.contracts.futures import front_month, to_listed
-from ibkit.contracts.rolling import differences, with_ibs
 from ibkit.contracts.rolls import (
     CALENDAR,
     Life,
@@ -62,8 +62,11 @@ def test_crude_expires_in_the_month_before_its_name_and_rates_after():
     [
         (RollRule(days=5), date(2026, 11, 22)),
         (RollRule(days=3, business_days=True), date(2026, 11, 23)),
-        (RollRule(days=5, before="expiry"), date(2026, 12, 24)),
-        (RollRule(days=1, before="first notice"), date(2026, 11, 29)),
+        (RollRule(days=40, before="expiry"), date(2026, 11, 19)),
+        (RollRule(days=9, before="first notice"), date(2026, 11, 21)),
+        # a delivered contract leaves before first notice, whatever the days count from
+        (RollRule(days=5, before="expiry"), date(2026, 11, 27)),
+        (RollRule(days=1, before="first notice"), date(2026, 11, 27)),
         (RollRule(days=0), date(2026, 11, 27)),
     ],
 )
@@ -96,6 +99,13 @@ def test_volumes_that_never_cross_roll_on_the_last_safe_day():
     assert (frame["roll"][0].date(), frame["reason"][0]) == (date(2026, 12, 18), "last safe day")
 
 
+@pytest.mark.parametrize("column", ["202612", "202703"])
+def test_volumes_that_are_missing_decide_nothing(column):
+    unknown = VOLUMES.astype(float).assign(**{column: float("nan")})
+
+    assert crossover(unknown, "202612", "202703") is None
+
+
 def test_a_crossing_after_the_last_safe_day_comes_too_late():
     days = pd.date_range("2026-11-25", periods=5, freq="B")
     late = pd.DataFrame({"202612": [9, 9, 9, 9, 1], "202702": [1, 1, 1, 1, 9]}, index=days)
@@ -112,6 +122,10 @@ def test_a_rule_by_volume_without_volumes_is_refused():
         calendar("ES", date(2026, 1, 1), date(2026, 12, 31), rule=RollRule("open interest"))
     with pytest.raises(RollRuleError, match="days"):
         RollRule(days=-1)
+    with pytest.raises(RollRuleError, match="open interest"):
+        RollRule("vol")
+    with pytest.raises(RollRuleError, match="safe day"):
+        RollRule(before="notice")
     with pytest.raises(RollRuleError, match="months"):
         RollRule(months=(3, 13))
     with pytest.raises(RollRuleError, match="2058"):

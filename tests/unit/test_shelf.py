@@ -80,3 +80,35 @@ def test_any_market_name_stays_inside_the_folder(shelf):
 
     assert shelf.markets() == [".._.._FUT_CME_ES"]
     assert shelf.read("nothing") == Known()
+
+
+def test_no_damage_to_a_file_changes_what_it_says(shelf):
+    """Hours that are a little wrong would be believed for good; so it is all of it, or nothing."""
+    shelf.put("m", known(*range(2, 21), closed=(21, 22)))
+    [path] = shelf.folder.glob("*.parquet")
+    whole, sound = path.read_bytes(), shelf.read("m")
+    unnoticed = 0
+
+    for place in range(0, len(whole), 5):
+        for damaged in (
+            whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :],
+            whole[:place],
+        ):
+            path.write_bytes(damaged)
+            found = shelf.read("m")
+            assert found in (sound, Known()), place
+            unnoticed += found == sound
+    assert unnoticed < len(whole) / 5  # bytes that mean nothing
+
+
+def test_another_process_is_noticed(shelf):
+    other = Shelf(shelf.folder)
+    assert not shelf.is_newer("m")
+
+    other.put("m", known(23))
+
+    assert shelf.is_newer("m")
+    assert shelf.read("m") == known(23)
+    assert not shelf.is_newer("m")
+    other.put("m", known(24))
+    assert shelf.is_newer("m")

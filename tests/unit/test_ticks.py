@@ -4,6 +4,7 @@ import pytest
 from ib_async import ContractDetails, PriceIncrement
 
 from ibkit.contracts.ticks import (
+    NotANumberError,
     flat_rule,
     is_on_grid,
     make_rule,
@@ -47,3 +48,14 @@ def test_the_rule_is_that_of_the_exchange(exchange, expected):
 
 def test_no_rule_is_none():
     assert rule_id(ContractDetails(), "SMART") is None
+
+
+@pytest.mark.parametrize("side", ["buy", "", "LONG", None])
+def test_a_side_that_is_none_rounds_no_price(side):
+    with pytest.raises(ValueError, match="'BUY' or 'SELL'"):
+        round_to_tick("189.503", flat_rule("0.01"), towards=side)
+
+
+def test_a_price_beyond_every_grid_is_refused_by_name():
+    with pytest.raises(NotANumberError, match="1e"):
+        round_to_tick(1e30, flat_rule("0.01"), towards="BUY")
