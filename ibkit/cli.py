@@ -6,7 +6,6 @@ its own; a command reads its arguments, calls one service, and says what came of
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ibkit import cli_sim, cli_store
+from ibkit import cli_jobs, cli_sim, cli_store
+from ibkit.cli_jobs import INTERRUPTED, KEPT
+from ibkit.cli_jobs import interruptible as _interruptible
 from ibkit.errors import IbkitError, StoreAccessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from ibkit.reports.run import Run
     from ibkit.settings import Settings
@@ -34,9 +35,10 @@ app = typer.Typer(
 sim = typer.Typer(help="The simulated gateway: a TWS that needs no account.", no_args_is_help=True)
 app.add_typer(sim, name="sim")
 app.add_typer(cli_store.app, name="store")
+app.add_typer(cli_jobs.app, name="jobs")
+app.command()(cli_jobs.backfill)
 
 DEMO: Final = ("AAPL", "MSFT", "SPY", "FUT:ES", "CASH:EURUSD")
-INTERRUPTED: Final = 130
 TOML: Final = """\
 # The root of an ibkit workspace: notebooks below this folder share one store and these profiles.
 # Each profile keeps its data apart, in data/sim, data/paper and data/live.
@@ -121,27 +123,6 @@ def run(
     with _interruptible("What ran until now is kept in the workspace's reports folder."):
         done = _run(name, parameter or [], out)
     _say_file(done)
-
-
-@app.command()
-def backfill(
-    symbols: Annotated[list[str], typer.Argument(help="AAPL FUT:ES CASH:EURUSD …")],
-    bar_size: Annotated[str, typer.Option(help="IB's words.")] = "1 min",
-    days: Annotated[int | None, typer.Option(help="Finished sessions, back from --end.")] = None,
-    start: Annotated[str | None, typer.Option(help="First session, ISO date.")] = None,
-    end: Annotated[str | None, typer.Option(help="Last session, ISO date.")] = None,
-    profile: Profile = "sim",
-) -> None:
-    """Fetch bars that are missing in the store."""
-    import ibkit
-
-    with _interruptible(KEPT), ibkit.connect(profile, client_id="auto") as kit:
-        days = days if days or start else 20
-        report = kit.backfill(symbols, bar_size, start=start, end=end, days=days)
-    print(report)
-
-
-KEPT: Final = "Everything fetched until now is in the store; the same command goes on from there."
 
 
 @app.command()
@@ -276,16 +257,6 @@ def _rows(profile: str) -> int:
 
 
 # --- small things --------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _interruptible(words: str) -> Iterator[None]:
-    """End with code 130, and with `words`, when Ctrl-C is pressed."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nInterrupted. {words}\n")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _run(name: str, texts: Sequence[str], out: Path | None) -> Run:

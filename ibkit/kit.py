@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from ibkit.connection.loop import Face
     from ibkit.contracts import Contracts
     from ibkit.history import History
-    from ibkit.history.spans import When
-    from ibkit.jobs.backfill import BackfillReport
+    from ibkit.jobs.backfill import Backfill
     from ibkit.live import Live
     from ibkit.orders.desk import Desk
     from ibkit.serving import MetricsServer
@@ -219,12 +218,20 @@ class Kit:
     @property
     def store(self) -> Store:
         """What is kept on the disk: bars, coverage, SQL."""
+        from ibkit.contracts.almanac import Almanac, Underlyings
         from ibkit.store import open_store
 
         kind: Literal["sim", "real"] = "sim" if self.link.simulated else "real"
         name = self.profile.name
         root = None if self.root == self.settings.root(name) else self.root
-        return self._once("store", lambda: open_store(self.settings, name, root=root, kind=kind))
+
+        def opened() -> Store:
+            store = open_store(self.settings, name, root=root, kind=kind)
+            store.calendar = Almanac(self._loop, lambda: self.contracts)
+            store.underlying = Underlyings(self._loop, lambda: self.contracts)
+            return store
+
+        return self._once("store", opened)
 
     @property
     def contracts(self) -> Contracts:
@@ -254,7 +261,10 @@ class Kit:
         """Bars of the past, from the store first."""
         from ibkit.history import History
 
-        return self._once("history", lambda: History(self.data, self.contracts, self.store))
+        return self._once(
+            "history",
+            lambda: History(self.data, self.contracts, self.store, cache=self.root / "cache"),
+        )
 
     @property
     def live(self) -> Live:
@@ -281,21 +291,21 @@ class Kit:
             lambda: Desk(self.link, self.contracts, self.root, keys_required=unattended),
         )
 
-    def backfill(
-        self,
-        symbols: str | Contract | Sequence[str | Contract],
-        bar_size: str = "1 min",
-        start: When = None,
-        end: When = None,
-        **options: Any,
-    ) -> BackfillReport:
-        """Fetch what the store lacks of several instruments, resumably.
+    @property
+    def backfill(self) -> Backfill:
+        """Fetch what the store lacks of several instruments, resumably: call it, or await `aio`.
 
-        See `ibkit.jobs.backfill.backfill`, which takes the same arguments after the first.
+        ``kit.backfill(["AAPL", "FUT:ES"], "1 min", start="2026-01-01")``; see
+        `ibkit.jobs.backfill.Backfill`.
         """
-        from ibkit.jobs.backfill import backfill
+        from ibkit.jobs.backfill import Backfill
 
-        return backfill(self.history, symbols, bar_size, start, end, **options)
+        return self._once(
+            "backfill",
+            lambda: Backfill(
+                self.history, self.data, self.store, self.root / "jobs" / "queue.sqlite"
+            ),
+        )
 
     @property
     def notices(self) -> pd.DataFrame:

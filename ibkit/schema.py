@@ -15,7 +15,22 @@ from ibkit.errors import IbkitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WhatToShow = Literal["TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST", "AGGTRADES"]
+WhatToShow = Literal[
+    "TRADES",
+    "MIDPOINT",
+    "BID",
+    "ASK",
+    "BID_ASK",
+    "ADJUSTED_LAST",
+    "AGGTRADES",
+    "HISTORICAL_VOLATILITY",
+    "OPTION_IMPLIED_VOLATILITY",
+    "FEE_RATE",
+    "YIELD_BID",
+    "YIELD_ASK",
+    "YIELD_BID_ASK",
+    "YIELD_LAST",
+]
 Grain = Literal["date", "month", "year", "all"]
 
 
@@ -316,6 +331,14 @@ QUOTES: Final = Dataset(
     series=("recorder",),
     grain="date",
 )
+# what is half way between the two sides: no trade, and no quote either, so neither of the above
+MIDPOINTS: Final = Dataset(
+    "midpoints",
+    (TS, Column("price", "double", required=True), *TICK_KEY),
+    key=("recorder", "ts", "seq"),
+    series=("recorder",),
+    grain="date",
+)
 
 CONTRACT_KEY: Final = (
     Column("expiry", "string", "key", required=True),
@@ -430,6 +453,24 @@ EVENTS: Final = Dataset(
     series=(),
     grain="all",
 )
+FACTORS: Final = Dataset(
+    "factors",
+    (
+        # the first instant on which a price needs no factor: midnight of `day`, on the exchange
+        TS,
+        # dividend, split, other (neither can be told); span: what was looked at, and up to when
+        Column("kind", "string", "key", required=True),
+        *_texts("day", "since"),
+        Column("factor", "double", required=True),
+        Column("ratio", "double", required=True),
+        *_prices("amount", "close", "from_ib", "from_events"),
+        *_texts("basis", "detail"),
+        *ORIGIN,
+    ),
+    key=("kind", "ts"),
+    series=(),
+    grain="all",
+)
 CONTRACTS: Final = Dataset(
     "contracts",
     (
@@ -457,12 +498,14 @@ DATASETS: Final[Mapping[str, Dataset]] = MappingProxyType(
             *map(_bars, BAR_SIZES.values()),
             TRADES,
             QUOTES,
+            MIDPOINTS,
             OPTION_CHAIN,
             *map(_option_bars, BAR_SIZES.values()),
             FILLS,
             ORDERS,
             ACCOUNT_VALUES,
             EVENTS,
+            FACTORS,
             CONTRACTS,
             GAPS,
         )

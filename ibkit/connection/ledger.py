@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ibkit.connection.budget import Books
+
 # how often to look whether another process gave something back; it cannot call us
 LOOK_S: Final = 0.1
 # a float may round to just before the instant
@@ -299,6 +301,11 @@ class Ledger:
         self._check_open("the gauge")
         books = await self._run(self._books.read)
         return gauge_frame(self._limits.values(), books, self._books.now())
+
+    async def look(self) -> tuple[Books, float]:
+        """Return what all processes have sent lately and hold now, and the instant; for a plan."""
+        self._check_open("a plan")
+        return await self._run(self._books.read), self._books.now()
 
     def close(self) -> None:
         """Give everything back; who waits gets NotConnectedError. Again is allowed.

@@ -6,7 +6,8 @@ get the open of their first session. What IB sends as -1 is null. Not here: stor
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,12 +18,15 @@ from ibkit.errors import IbkitError
 from ibkit.history.plan import period
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ib_async import BarData
 
     from ibkit.contracts.hours import Session
     from ibkit.schema import BarSize
+
+    Ints = np.ndarray[Any, np.dtype[np.int64]]
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 SCHEMA: Final = pa.schema(
     [
@@ -70,13 +74,34 @@ def to_table(
     UnknownSessionError
         A daily bar has no session.
     """
-    starts = _instants(bars) if bar_size.intraday else _opens(bars, bar_size, sessions)
+    if bar_size.intraday:
+        starts = [to_us(_instant(bar.date)) for bar in bars]
+    else:
+        starts = opens([bar.date for bar in bars], bar_size, sessions)
+    names = ("open", "high", "low", "close", "volume", "average", "barCount")
+    numbers = [
+        np.fromiter((getattr(bar, name) for bar in bars), float, len(bars)) for name in names
+    ]
+    return assemble(np.asarray(starts, np.int64), numbers)
+
+
+def assemble(starts: Ints, numbers: Sequence[Floats]) -> pa.Table:
+    """Return columns as a table of `SCHEMA`: unknown values null, rows ascending and unique.
+
+    Parameters
+    ----------
+    starts : array of int64
+        Starts of the bars, in microseconds since 1970.
+    numbers : sequence of seven arrays of float64
+        Open, high, low, close, volume, average and count, with -1 where IB has none.
+    """
+    *prices, volume, average, count = numbers
     columns = [
-        pa.array(starts, pa.int64()).cast(SCHEMA.field("ts").type),
-        *(_prices(bars, name) for name in ("open", "high", "low", "close")),
-        _known([bar.volume for bar in bars], pa.float64()),
-        _known([bar.average for bar in bars], pa.float64(), without=[bar.volume for bar in bars]),
-        _known([bar.barCount for bar in bars], pa.int32()),
+        pa.array(starts).cast(SCHEMA.field("ts").type),
+        *map(pa.array, prices),
+        _known(volume, pa.float64()),
+        _known(average, pa.float64(), without=volume),
+        _known(count, pa.int32()),
     ]
     return _last_of_each(pa.Table.from_arrays(columns, schema=SCHEMA), starts)
 
@@ -100,9 +125,9 @@ def clip(table: pa.Table, start: datetime, end: datetime) -> pa.Table:
     return table.filter(inside)
 
 
-def _instants(bars: Sequence[BarData]) -> list[int]:
-    """Return microseconds since 1970."""
-    return [int(_instant(bar.date).timestamp()) * 1_000_000 for bar in bars]
+def to_us(moment: datetime) -> int:
+    """Return an instant as microseconds since 1970, to the second."""
+    return int(moment.timestamp()) * 1_000_000
 
 
 def _instant(stamp: date | datetime) -> datetime:
@@ -111,39 +136,32 @@ def _instant(stamp: date | datetime) -> datetime:
     return stamp
 
 
-def _opens(bars: Sequence[BarData], bar_size: BarSize, sessions: Iterable[Session]) -> list[int]:
-    """Return the open of the first session of each bar's day, week or month."""
-    opens: dict[tuple[int, ...], datetime] = {}
+def opens(days: Iterable[date], bar_size: BarSize, sessions: Iterable[Session]) -> list[int]:
+    """Return, for each bar's date, the open of the first session of its day, week or month."""
+    of = date.toordinal if bar_size.ib == "1 day" else partial(period, bar_size)
+    known: dict[object, datetime] = {}
     for each in sessions:
-        opens.setdefault(period(bar_size, each.ref_date), each.start)
-    return [_open(bar.date, bar_size, opens) for bar in bars]
+        known.setdefault(of(each.ref_date), each.start)
+    found = []
+    for day in days:
+        start = known.get(of(day))
+        if start is None:
+            raise UnknownSessionError(day, bar_size.ib)
+        found.append(to_us(start))
+    return found
 
 
-def _open(day: date, bar_size: BarSize, opens: Mapping[tuple[int, ...], datetime]) -> int:
-    try:
-        start = opens[period(bar_size, day)]
-    except KeyError:
-        raise UnknownSessionError(day, bar_size.ib) from None
-    return int(start.astimezone(UTC).timestamp()) * 1_000_000
-
-
-def _prices(bars: Sequence[BarData], name: str) -> pa.Array:
-    return pa.array(np.fromiter((getattr(bar, name) for bar in bars), float, len(bars)))
-
-
-def _known(values: list[Any], kind: pa.DataType, without: list[Any] | None = None) -> pa.Array:
+def _known(numbers: Floats, kind: pa.DataType, without: Floats | None = None) -> pa.Array:
     """Return an array in which -1 is null, and so is what belongs to an unknown volume."""
-    numbers = np.asarray(values, dtype=float)
     unknown = numbers == UNKNOWN
     if without is not None:
-        unknown &= np.asarray(without, dtype=float) == UNKNOWN
+        unknown &= without == UNKNOWN
     unknown |= np.isnan(numbers)
     return pa.array(np.where(unknown, 0, numbers), pa.float64(), mask=unknown).cast(kind)
 
 
-def _last_of_each(table: pa.Table, starts: list[int]) -> pa.Table:
-    stamps = np.asarray(starts, dtype=np.int64)
-    if (np.diff(stamps) > 0).all():
+def _last_of_each(table: pa.Table, starts: Ints) -> pa.Table:
+    if (np.diff(starts) > 0).all():
         return table
-    _, newest = np.unique(stamps[::-1], return_index=True)
-    return table.take(pa.array(len(stamps) - 1 - newest))
+    _, newest = np.unique(starts[::-1], return_index=True)
+    return table.take(pa.array(len(starts) - 1 - newest))

@@ -1,50 +1,30 @@
 """Turn holes into requests: which sessions to ask for at once, up to when, for how long.
 
-Pure: no clock, no store, no connection. IB's limits on durations and steps are the table here
-(https://interactivebrokers.github.io/tws-api/historical_limitations.html). Not here: the pace at
-which requests may go out, that is the link's.
+Pure: no clock, no store, no connection. How much one request may ask for is in `ladders`. Not
+here: the pace at which requests may go out (the link's), and what that costs (`price`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
+
+from ibkit.history.ladders import LADDERS, Step, days_text, seconds_text, usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ibkit.contracts.hours import Session
+    from ibkit.history.legal import Before
     from ibkit.schema import BarSize
 
 Span = tuple[datetime, datetime]
+Day = list["Session"]
 
-# How much one request asks for: seconds below a session, else whole sessions
-CHUNK_S: Final = {1: 1_800, 5: 3_600, 10: 14_400, 15: 14_400, 30: 28_800}
-CHUNK_SESSIONS: Final = {
-    "1 min": 1,
-    "2 mins": 2,
-    "3 mins": 5,
-    "5 mins": 5,
-    "10 mins": 5,
-    "15 mins": 20,
-    "20 mins": 20,
-    "30 mins": 20,
-    "1 hour": 20,
-    "2 hours": 20,
-    "3 hours": 20,
-    "4 hours": 60,
-    "8 hours": 60,
-    "1 day": 1_250,
-    "1 week": 2_500,
-    "1 month": 2_500,
-}
-YEAR_DAYS: Final = 365
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
-# 60 requests in ten minutes for bars of 30 secs or less; half a second apart is fine above
-SECONDS_SMALL: Final = 10.0
-SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +39,25 @@ class Request:
         What IB is given as the end.
     duration : str
         Length back from `until`, in IB's words, long enough to reach `start`.
+    known : str
+        Why IB has nothing there, where that is known beforehand: it is not asked, and costs
+        nothing. Empty for all others.
     """
 
     start: datetime
     end: datetime
     until: datetime
     duration: str
+    known: str = ""
 
 
-def plan(holes: Iterable[Span], bar_size: BarSize, sessions: Sequence[Session]) -> list[Request]:
+def plan(
+    holes: Iterable[Span],
+    bar_size: BarSize,
+    sessions: Sequence[Session],
+    step: Step | None = None,
+    before: Before | None = None,
+) -> list[Request]:
     """Return the requests that close `holes`, newest first.
 
     Parameters
@@ -77,21 +67,46 @@ def plan(holes: Iterable[Span], bar_size: BarSize, sessions: Sequence[Session]) 
     bar_size : BarSize
         Of the bars to fetch.
     sessions : sequence of Session
-        The instrument's sessions over the holes, one a trade date, ascending. Time outside them
-        costs no request.
+        The instrument's sessions over the holes, ascending. Time outside them costs no request.
+    step : Step, optional
+        How much to ask for at once; by default the bar size's usual one.
+    before : Before, optional
+        Up to when IB has nothing: what lies before that is one request that costs nothing.
 
     Returns
     -------
     list of Request
         They tile the part of each hole that has sessions in it, and do not overlap.
     """
-    requests = [request for hole in holes for request in _close(hole, bar_size, sessions)]
+    step = step or usual(bar_size)
+    days = [list(day) for _, day in groupby(sessions, key=lambda each: each.ref_date)]
+    edge = None if before is None else _edge(before.until, bar_size, sessions)
+    requests = []
+    for start, end in holes:
+        if before is not None and edge is not None and start < edge:
+            known = (start, min(edge, end))
+            if any(each.start < known[1] and each.end > known[0] for each in sessions):
+                requests.append(Request(*known, known[1], "", before.reason))
+        if edge is None or end > edge:
+            span = (start if edge is None else max(start, edge), end)
+            requests += _close(span, bar_size, days, step)
     return sorted(requests, key=lambda request: request.start, reverse=True)
 
 
-def seconds_for(requests: int, bar_size: BarSize) -> float:
-    """Return how long so many requests take under IB's pacing rules, roughly."""
-    return requests * (SECONDS_SMALL if bar_size.seconds in CHUNK_S else SECONDS)
+def smaller(request: Request, bar_size: BarSize, sessions: Sequence[Session]) -> Step | None:
+    """Return the next step below what `request` asks for; None: it cannot be halved."""
+    ladder = LADDERS[bar_size.ib]
+    index = ladder.below(size_of(request, bar_size, sessions))
+    return None if index is None else ladder.rungs[index]
+
+
+def size_of(request: Request, bar_size: BarSize, sessions: Sequence[Session]) -> Step:
+    """Return how much `request` asks for; part of a day counts as seconds where steps do."""
+    dates = {each.ref_date for each in sessions if _touches(each, (request.start, request.end))}
+    if len(dates) > 1 or LADDERS[bar_size.ib].rungs[0].days:
+        return Step(max(1, len(dates)))
+    opened = min((each.start for each in sessions if each.ref_date in dates), default=request.start)
+    return Step(seconds=int((request.until - max(request.start, opened)).total_seconds()))
 
 
 def cut(end: datetime, now: datetime, bar_size: BarSize, sessions: Sequence[Session]) -> datetime:
@@ -147,37 +162,61 @@ def _floor(moment: datetime, bar_size: BarSize) -> datetime:
     return datetime.fromtimestamp(grid, tz=UTC)
 
 
-def _close(hole: Span, bar_size: BarSize, sessions: Sequence[Session]) -> Iterator[Request]:
+def _touches(session: Session, span: Span) -> bool:
+    return session.start < span[1] and session.end > span[0]
+
+
+def _edge(until: datetime, bar_size: BarSize, sessions: Sequence[Session]) -> datetime:
+    """Return `until`, moved back to where the bar begins that it lies in."""
+    if bar_size.seconds <= HOUR_S:
+        return _floor(until, bar_size)
+    held = next((each for each in sessions if each.end > until), None)
+    if held is None:
+        return until
+    same = period(bar_size, held.ref_date)
+    return min(until, *(s.start for s in sessions if period(bar_size, s.ref_date) == same))
+
+
+def _close(hole: Span, bar_size: BarSize, days: Sequence[Day], step: Step) -> Iterator[Request]:
     """Yield the requests for one hole; the closed hours between sessions go with the later one."""
-    inside = [each for each in sessions if each.start < hole[1] and each.end > hole[0]]
-    size = CHUNK_SESSIONS.get(bar_size.ib, 1)
-    for stop in range(len(inside), 0, -size):
-        first = max(0, stop - size)
-        start = inside[first - 1].end if first else hole[0]
-        end = inside[stop - 1].end if stop < len(inside) else hole[1]
-        yield from _split(inside[first:stop], (start, end), bar_size)
+    inside = [day for each in days if (day := [s for s in each if _touches(s, hole)])]
+    stop = len(inside)
+    while stop:
+        first = _first(inside, stop, max(1, step.days), bar_size)
+        start = inside[first - 1][-1].end if first else hole[0]
+        end = inside[stop - 1][-1].end if stop < len(inside) else hole[1]
+        yield from _split(inside[first:stop], (start, end), bar_size, step)
+        stop = first
 
 
-def _split(chunk: Sequence[Session], span: Span, bar_size: BarSize) -> Iterator[Request]:
-    """Yield one request for whole sessions, or several for a part of one."""
-    until = min(span[1], chunk[-1].end)
-    step = CHUNK_S.get(bar_size.seconds)
-    if step is None:
-        yield Request(*span, until, _duration(chunk))
+def _first(days: Sequence[Day], stop: int, count: int, bar_size: BarSize) -> int:
+    """Return where a chunk of about `count` days before `stop` begins: no week or month is cut."""
+    first = max(0, stop - count)
+    same = period(bar_size, days[first][0].ref_date)
+    while first and period(bar_size, days[first - 1][0].ref_date) == same:
+        first -= 1
+    return first
+
+
+def _split(chunk: Sequence[Day], span: Span, bar_size: BarSize, step: Step) -> Iterator[Request]:
+    """Yield one request for whole days, or several for a part of one."""
+    if step.days:
+        until, begin = min(span[1], chunk[-1][-1].end), max(span[0], chunk[0][0].start)
+        days = (chunk[-1][0].ref_date - chunk[0][0].ref_date).days + 1
+        yield Request(*span, until, days_text(bar_size, begin, until, days))
         return
-    start, last = max(span[0], chunk[0].start), span[1]
+    end = span[1]
+    for number, stretch in reversed(list(enumerate(chunk[0]))):  # the breaks of a day cost nothing
+        start = span[0] if not number else chunk[0][number - 1].end
+        yield from _pieces(stretch, (start, end), step.seconds)
+        end = start
+
+
+def _pieces(stretch: Session, span: Span, seconds: int) -> Iterator[Request]:
+    """Yield requests of so many seconds, from the end of a stretch without a break."""
+    until, last = min(span[1], stretch.end), span[1]
+    start = max(span[0], stretch.start)
     while start < until:
-        begin = max(start, until - timedelta(seconds=step))
-        yield Request(begin if begin > start else span[0], last, until, _seconds(until - begin))
+        begin = max(start, until - timedelta(seconds=seconds))
+        yield Request(begin if begin > start else span[0], last, until, seconds_text(until - begin))
         until = last = begin
-
-
-def _duration(chunk: Sequence[Session]) -> str:
-    """Return enough days: calendar ones, so that it holds whether IB counts these or sessions."""
-    days = (chunk[-1].ref_date - chunk[0].ref_date).days + 1
-    return f"{days} D" if days <= YEAR_DAYS else f"{days // YEAR_DAYS + 1} Y"
-
-
-def _seconds(length: timedelta) -> str:
-    """Return whole seconds, at least the 30 that IB asks for."""
-    return f"{max(30, -int(-length.total_seconds() // 1))} S"

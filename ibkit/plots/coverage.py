@@ -1,4 +1,4 @@
-"""What the store holds: one line a series, one bar a covered span."""
+"""What the store holds: one line a series, one bar a covered span; or a cell a day."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ibkit.plots import look
+from ibkit.plots.gaps import gaps, is_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,22 +23,25 @@ def coverage(
     tz: str = "UTC",
     title: str = "Coverage",
 ) -> go.Figure:
-    """Draw which spans of time the store has an answer for.
+    """Draw which spans of time the store has an answer for, or what each day lacks, and why.
 
     Parameters
     ----------
     table : DataFrame
-        Of `Store.coverage()`: one row a series, with ``spans``, a list of (start, end).
+        Of `Store.coverage()`: one row a series, with ``spans``, a list of (start, end). Or of
+        `history.gaps()`: one row a day, drawn as a cell that says what it lacks, and why.
     quality : DataFrame, optional
         Of `Store.quality()`: series with gaps or other faults are marked, and say which.
     tz : str
-        Zone of the time axis.
+        Zone of the time axis; days are trade dates.
 
     Raises
     ------
     ValueError
         `table` has no rows: nothing is stored.
     """
+    if is_report(table):
+        return gaps(table, title=title)
     if table.empty:
         raise ValueError("the store is empty; kit.backfill([...]) fills it")
     labels = [_label(row) for row in table.to_dict("records")]

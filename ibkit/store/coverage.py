@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from ibkit import naming
-from ibkit.store import files, spans, unknown
+from ibkit.store import files, options, spans, unknown
 from ibkit.store.journal import moment
 
 if TYPE_CHECKING:
@@ -48,8 +48,41 @@ class _Series:
 
 def frame(tables: Sequence[Table]) -> pd.DataFrame:
     """Return one row a series of `tables`."""
-    rows = [row for table in tables for slug in table.slugs() for row in _rows(table, slug)]
+    rows = [row for table in tables for slug in table.slugs() for row in _all_rows(table, slug)]
     return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+
+
+def _all_rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
+    return _option_rows(table, slug) if options.holds(table.dataset) else _rows(table, slug)
+
+
+def _option_rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
+    """Return one row a contract; the bytes of the files are shared out by rows."""
+    stored = {
+        tuple(row[name] for name in options.SERIES): row
+        for row in options.rows_by_contract(table, slug).to_dict("records")
+    }
+    spoken = (commit.series for commit in table.log(slug) if commit.span and commit.series)
+    keys = {tuple(series.get(name) for name in options.SERIES) for series in spoken}
+    paths = [table.part(slug, code) for code in table.stored(slug)]
+    total = sum(table.door.medium.size(path) for path in paths if table.door.medium.exists(path))
+    rows = sum(row["rows"] for row in stored.values()) or 1
+    for key in sorted(keys | set(stored)):
+        named = dict(zip(options.SERIES, key, strict=True))
+        row = stored.get(key)
+        answered = table.answered(slug, named, *ALWAYS)
+        yield {
+            "dataset": table.dataset.name,
+            "instrument": options.slug_of(slug, named),
+            "what_to_show": named["what_to_show"],
+            "use_rth": named["use_rth"],
+            "first": moment(row["first"]) if row else pd.NaT,
+            "last": moment(row["last"]) if row else pd.NaT,
+            "rows": row["rows"] if row else 0,
+            "files": row["files"] if row else 0,
+            "bytes": round(total * row["rows"] / rows) if row else 0,
+            "spans": [(moment(start), moment(end)) for start, end in spans.union(answered)],
+        }
 
 
 def _rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:

@@ -38,6 +38,12 @@ def slug(instrument: Any) -> str:
     return naming.slug(contract_of(instrument))
 
 
+def slugs(instruments: Any) -> list[str]:
+    """Return the folder names of one instrument or several, named in full; each once."""
+    one = isinstance(instruments, str) or not hasattr(instruments, "__iter__")
+    return list(dict.fromkeys(map(slug, [instruments] if one else instruments)))
+
+
 def is_account(instrument: Any) -> bool:
     """Whether this is no instrument but an account: ``"ACCOUNT-DU1234567"``."""
     return isinstance(instrument, str) and instrument.startswith("ACCOUNT-")

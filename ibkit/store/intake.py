@@ -112,7 +112,19 @@ def _column(
         found = found.chunk(0) if found.num_chunks else pa.array([], found.type)
     if pa.types.is_dictionary(found.type):
         found = found.dictionary_decode()
+    if found.type == kind and _is_all_known(found, column):
+        return found
     return _known(_cast(found, dataset, column), column)
+
+
+def _is_all_known(array: pa.Array, column: Column) -> bool:
+    """Whether these are numbers, and all of them said: nothing is to be done, at little cost."""
+    if column.type not in {"double", "int32", "int64"} or array.null_count or not len(array):
+        return False
+    values = array.to_numpy()
+    if column.type == "double" and not values.max() <= UNSET:  # a NaN is not below it either
+        return False
+    return column.unknown is None or not (values == column.unknown).any()
 
 
 def _cast(found: pa.Array, dataset: Dataset, column: Column) -> pa.Array:

@@ -8,6 +8,7 @@ seen where the calendar of the exchange is known (`calendars`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.float64]]
     #: gives the sessions of an instrument as (start, end), or None where they are not known
     Sessions = Callable[[str], Sequence[tuple[datetime, datetime]] | None]
+    #: the same of a span of time, as objects with ``start`` and ``end``; see `ibkit.store.timed`
+    KnownSessions = Callable[..., Any]
 
 DAY_US: Final = 86_400_000_000
 PAUSE_US: Final = 7_200_000_000  # bars that pause for two hours have ended a session
@@ -91,10 +94,14 @@ def frame(
     *,
     now: datetime,
     sessions: Sessions | None = None,
+    calendar: KnownSessions | None = None,
 ) -> pd.DataFrame:
-    """Return one row a series of the datasets called `names`, with its metrics."""
+    """Return one row a series of the datasets called `names`, with its metrics.
+
+    `sessions` is the word of the caller; without it, `calendar` is asked.
+    """
     rows = [
-        _measured(tables, row, now, sessions)
+        _measured(tables, row, now, sessions, calendar)
         for row in coverage.frame([tables[name] for name in names]).to_dict("records")
         if row["rows"]
     ]
@@ -123,7 +130,11 @@ def breaches(
 
 
 def _measured(
-    tables: Mapping[str, Table], row: Mapping[Any, Any], now: datetime, sessions: Sessions | None
+    tables: Mapping[str, Table],
+    row: Mapping[Any, Any],
+    now: datetime,
+    sessions: Sessions | None,
+    calendar: KnownSessions | None,
 ) -> dict[str, Any]:
     table, slug = tables[row["dataset"]], row["instrument"]
     found = {name: row.get(name) for name in list(TYPES)[:7]}
@@ -136,6 +147,8 @@ def _measured(
     series = tuple(row[name] for name in table.dataset.series)
     bars = _Bars.of(table, slug, series)
     known = sessions(slug) if sessions else None
+    if known is None and calendar is not None:
+        known = _held(calendar, slug, row, size)
     return {
         **empty,
         **found,
@@ -145,6 +158,17 @@ def _measured(
         "wap_outside": int(((bars.wap < bars.low) | (bars.wap > bars.high)).sum()),
         "disagreements": _disagreements(tables, slug, series, size, bars),
     }
+
+
+def _held(
+    calendar: KnownSessions, slug: str, row: Mapping[Any, Any], size: BarSize
+) -> list[tuple[datetime, datetime]] | None:
+    """Return the sessions from the first bar to the last; how old that is, `stale_days` says."""
+    end = row["last"] + timedelta(seconds=size.seconds)
+    found = calendar(slug, micros(row["first"]), micros(end), use_rth=bool(row["use_rth"]))
+    if found is None:
+        return None
+    return [(each.start, min(each.end, end)) for each in found if each.start < end]
 
 
 @dataclass(frozen=True, slots=True)

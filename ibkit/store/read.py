@@ -11,10 +11,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
+from ibkit import naming
 from ibkit.errors import UnknownSeriesError
-from ibkit.schema import BAR_SIZES, DATASETS, BarSize
+from ibkit.schema import BAR_SIZES, DATASETS, FACTORS, BarSize
 from ibkit.schema import bar_size as size_of
-from ibkit.store import coverage, files, frames, instruments, lazy, parallel, resample, unknown
+from ibkit.store import (
+    coverage,
+    files,
+    frames,
+    instruments,
+    lazy,
+    options,
+    parallel,
+    resample,
+    unknown,
+)
+from ibkit.store.adjusted import (
+    adjust,
+    check_adjustable,
+    how,
+    needs_commits,
+    read_factors,
+    told,
+    told_of_many,
+)
 from ibkit.store.journal import micros
 
 if TYPE_CHECKING:
@@ -27,6 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ibkit.schema import WhatToShow
+    from ibkit.store.adjusted import Adjusted, Factors
     from ibkit.store.cache import Cache
     from ibkit.store.parallel import Mapped
     from ibkit.store.table import Table
@@ -49,6 +70,9 @@ class Ask:
     columns: tuple[str, ...]  # ts is the first
     source: BarSize | None = None  # the smaller bars to make them of
     sessions: tuple[Any, ...] | None = None
+    calendar: Callable[..., Any] | None = None  # asked for them otherwise
+    adjusted: str = ""
+    factors: Factors | None = None
 
     @property
     def series(self) -> dict[str, Any]:
@@ -66,6 +90,7 @@ class Reading:
 
         def _table(self, name: str) -> Table: ...
         def as_of(self, when: datetime | int) -> Self: ...  # noqa: D102 - see Upkeep
+        def known_sessions(self, slug: str, start: int, end: int, *, use_rth: bool) -> Any: ...  # noqa: D102 - see Timed
 
     @overload
     def bars(
@@ -80,6 +105,7 @@ class Reading:
         columns: Sequence[str] | None = None,
         resample: bool | str = False,
         sessions: Iterable[Any] | None = None,
+        adjusted: Adjusted = False,
         as_of: datetime | int | None = None,
         as_: Literal["pandas"] = "pandas",
     ) -> pd.DataFrame: ...
@@ -97,6 +123,7 @@ class Reading:
         columns: Sequence[str] | None = None,
         resample: bool | str = False,
         sessions: Iterable[Any] | None = None,
+        adjusted: Adjusted = False,
         as_of: datetime | int | None = None,
         as_: Frames,
     ) -> Any: ...
@@ -113,6 +140,7 @@ class Reading:
         columns: Sequence[str] | None = None,
         resample: bool | str = False,
         sessions: Iterable[Any] | None = None,
+        adjusted: Adjusted = False,
         as_of: datetime | int | None = None,
         as_: Frames = "pandas",
     ) -> Any:
@@ -136,7 +164,12 @@ class Reading:
             if True and there are none of `bar_size` itself, of the largest size that divides it.
         sessions : iterable, optional
             Of what `resample` cuts the day by: objects with ``start``, ``end``, ``ref_date``.
-            Without, sessions are inferred from the bars and the exchange's clock.
+            Without, the store of a kit asks the kit; another one infers them from the bars and
+            the exchange's clock.
+        adjusted : bool or {"splits", "dividends"}
+            False: as stored, each row in the shares of the day on which it was. ``"splits"``: all
+            in the shares of the last day that is known of. True or ``"dividends"``: that, and
+            without dividends. By the dataset ``factors``; with `as_of`, by those of then.
         as_of : datetime or int, optional
             Read what was stored at that instant, or after that commit; see `Store.as_of`.
         as_ : {"pandas", "arrow", "polars", "duckdb"}
@@ -155,6 +188,9 @@ class Reading:
         ------
         UnknownSeriesError
             Nothing is known of this series, or more than one instrument fits.
+        UnknownFactorsError, NotAdjustableError
+            `adjusted` rows are wanted, and their dividends or splits are not known; or such bars
+            have none.
         ValueError
             `start` or `end` has no time zone.
         CorruptFileError
@@ -171,6 +207,7 @@ class Reading:
                 columns=columns,
                 resample=resample,
                 sessions=sessions,
+                adjusted=adjusted,
                 as_=as_,
             )
         ask = Ask(
@@ -181,6 +218,8 @@ class Reading:
             use_rth,
             tuple(frames.bar_columns(columns)),
             sessions=None if sessions is None else tuple(sessions),
+            calendar=self.known_sessions,
+            adjusted=how(adjusted),
         )
         if _is_many(instrument):
             found = (self._asked(each, ask, smaller=resample) for each in instrument)
@@ -196,33 +235,53 @@ class Reading:
             ask = replace(ask, source=_divides(size_of(smaller), ask.size, say=True))
         elif smaller:
             ask = replace(ask, source=self._largest(instrument, ask))
+        if (option := options.named(instrument)) is not None:
+            return naming.slug(option), ask
         table = self._table((ask.source or ask.size).dataset)
         return instruments.find(instrument, table), ask
+
+    def _bars_of(self, slug: str, size: BarSize) -> Table | options.View:
+        """Return what has the bars of an instrument: of an option, a part of its underlying's."""
+        option = options.named(slug)
+        if option is None:
+            return self._table(size.dataset)
+        return options.View(self._table(options.dataset_of(size)), option)
 
     def _largest(self, instrument: Instrument, ask: Ask) -> BarSize | None:
         """Return the largest stored size that bars can be made of; None: they are stored."""
         for size in sorted(BAR_SIZES.values(), key=lambda each: -each.seconds):
             if size is not ask.size and not _divides(size, ask.size):
                 continue
-            table = self._table(size.dataset)
             try:
-                slug = instruments.find(instrument, table)
+                slug, _ = self._asked(instrument, replace(ask, source=size), smaller=False)
             except UnknownSeriesError:
                 continue
-            if table.sources(slug, ask.series):
+            if self._bars_of(slug, size).sources(slug, ask.series):
                 return None if size is ask.size else size
         return None
 
     def _one(self, slug: str, ask: Ask) -> tuple[pa.Table, dict[str, Any]]:
-        table = self._table((ask.source or ask.size).dataset)
+        table = self._bars_of(slug, ask.source or ask.size)
         # asked before the rows: a first write between the two must not look like an empty series
         sources = table.sources(slug, ask.series)
+        if ask.adjusted:
+            ask = replace(ask, factors=self._factors(slug, ask))
         rows = _rows(table, slug, ask)
         if rows.num_rows and not sources:
             sources = table.sources(slug, ask.series)
         if not rows.num_rows and not sources:
-            raise UnknownSeriesError(coverage.absent(table, slug, ask.series))
-        return rows, self._attrs(slug, ask, sources)
+            raise UnknownSeriesError(_absent(table, slug, ask))
+        attrs = self._attrs(slug, ask, sources)
+        if ask.factors is not None:
+            last = files.microseconds(rows["ts"])[-1] if rows.num_rows else None
+            attrs |= told(ask.factors, ask.adjusted, last)
+        return rows, attrs
+
+    def _factors(self, slug: str, ask: Ask) -> Factors:
+        """Return what the bars of an instrument are adjusted by."""
+        check_adjustable(slug, ask.size, ask.source, ask.what_to_show)
+        rows = self._table(FACTORS.name).read(slug, None, None, columns=FACTORS.names)
+        return read_factors(slug, rows)
 
     def _attrs(self, slug: str, ask: Ask, sources: Iterable[str]) -> dict[str, Any]:
         attrs = {
@@ -245,6 +304,8 @@ class Reading:
         first = found[0][1]
         attrs = self._attrs("", first, sources)
         attrs["instrument"] = [slug for slug, _ in found]
+        if first.adjusted:
+            attrs |= told_of_many([own for _, own in parts])
         return frames.long(
             [(slug, rows) for (slug, _), (rows, _) in zip(found, parts, strict=True)]
         ), attrs
@@ -419,11 +480,10 @@ def _divides(smaller: BarSize, size: BarSize, *, say: bool = False) -> BarSize |
     return smaller if fits else None
 
 
-def _rows(table: Table, slug: str, ask: Ask) -> pa.Table:
-    """Return the bars of one instrument, made of smaller ones if so asked."""
-    series = tuple(ask.series.values())
+def _rows(table: Table | options.View, slug: str, ask: Ask) -> pa.Table:
+    """Return the bars of one instrument, adjusted, or made of smaller ones, if so asked."""
     if ask.source is None:
-        return table.read(slug, ask.start, ask.end, columns=ask.columns, series=series)
+        return _plain(table, slug, (ask.start, ask.end), ask.columns, ask)
     needed = [*ask.columns, *(["volume"] if "wap" in ask.columns else [])]
     strange = set(needed) - {"ts", *frames.BAR_FIELDS}
     if strange:
@@ -431,15 +491,55 @@ def _rows(table: Table, slug: str, ask: Ask) -> pa.Table:
     around = resample.reach(ask.size)
     low = None if ask.start is None else ask.start - around
     high = None if ask.end is None else ask.end + around
-    rows = table.read(slug, low, high, columns=[*dict.fromkeys(needed)], series=series)
+    rows = _plain(table, slug, (low, high), [*dict.fromkeys(needed)], ask)
     made = resample.resample(
         rows,
         ask.size,
         resample.clock_of(instruments.contract_of(slug)),
-        sessions=ask.sessions,
+        sessions=_held(rows, slug, ask),
         mean=ask.what_to_show == "BID_ASK",
     )
     return lazy.cut(made.select(ask.columns), ask.start, ask.end)
+
+
+def _absent(table: Table | options.View, slug: str, ask: Ask) -> str:
+    if isinstance(table, options.View):
+        return table.absent(ask.series)
+    return coverage.absent(table, slug, ask.series)
+
+
+def _held(rows: pa.Table, slug: str, ask: Ask) -> Any:
+    """Return the sessions of rows: as they were handed in, or as the store knows them."""
+    if ask.sessions is not None or ask.calendar is None or not rows.num_rows:
+        return ask.sessions
+    ts = files.microseconds(rows["ts"])
+    return ask.calendar(slug, int(ts[0]), int(ts[-1]) + 1, use_rth=ask.use_rth)
+
+
+def _plain(
+    table: Table | options.View,
+    slug: str,
+    span: tuple[int | None, int | None],
+    columns: Sequence[str],
+    ask: Ask,
+) -> pa.Table:
+    """Return bars of the size that they were stored in, adjusted if so asked."""
+    series = tuple(ask.series.values())
+    if ask.factors is None or isinstance(table, options.View):
+        return table.read(slug, *span, columns=columns, series=series)
+    commits = needs_commits(ask.factors, _oldest(table, slug))
+    # one that is not needed would keep the read cache from being used
+    names = [*dict.fromkeys([*columns, *(["commit_id"] if commits else [])])]
+    rows = table.read(slug, *span, columns=names, series=series)
+    return adjust(rows, ask.factors, ask.adjusted).select(columns)
+
+
+def _oldest(table: Table, slug: str) -> int | None:
+    """Return the first commit that rows can be of; None: not known, rows of streams are older."""
+    log = table.log(slug)
+    if not log or any(commit.sealed for commit in log) or table.wal.segments(slug):
+        return None
+    return log[0].commit_id
 
 
 def slugs_of(table: Table, instrument: Any) -> list[str]:

@@ -114,11 +114,13 @@ class Doors:
 
     trades = Door()
     quotes = Door()
+    midpoints = Door()
     option_chain = Door()
     fills = Door()
     orders = Door()
     account_values = Door()
     events = Door()
+    factors = Door()
     contracts = Door()
     gaps = Door()
 

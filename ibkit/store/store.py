@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ibkit.errors import ProfileMixError
-from ibkit.schema import CONTRACTS, DATASETS, GAPS
+from ibkit.schema import BAR_SIZES, CONTRACTS, DATASETS, GAPS
 from ibkit.schema import bar_size as size_of
 from ibkit.store import (
     coverage,
@@ -19,15 +19,15 @@ from ibkit.store import (
     instruments,
     marker,
     quarantine,
-    spans,
     sql,
     unknown,
 )
+from ibkit.store.answers import Answers
 from ibkit.store.bulk import Importing
 from ibkit.store.cache import LIMIT, Cache
 from ibkit.store.export import Exporting
 from ibkit.store.guard import Guard
-from ibkit.store.journal import Commit, Journals, micros, moment
+from ibkit.store.journal import Commit, Journals, micros
 from ibkit.store.place import open_place
 from ibkit.store.read import Reading, slugs_of
 from ibkit.store.repositories import Doors
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     Instrument = Any  # a shorthand, a slug, or an ib_async Contract
 
 
-class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
+class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors, Answers):
     """Market data of one profile, in one folder of plain Parquet.
 
     Parameters
@@ -240,7 +240,7 @@ class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
     ) -> Commit:
         table = self._table(dataset)
         slug = instruments.slug(instrument)
-        write = replace(write, con_id=getattr(instrument, "conId", 0) or None)
+        write = replace(write, con_id=write.con_id or getattr(instrument, "conId", 0) or None)
         if on_error == "quarantine":
             rows, bad = quarantine.prepare(table, data, write)
             write = replace(write, set_aside=bad.num_rows)
@@ -301,16 +301,16 @@ class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
         on_error : {"raise", "quarantine"}
             What becomes of rows that cannot be true.
         """
-        return self.upsert(
-            size_of(bar_size).dataset,
-            instrument,
-            data,
-            source=source or self._usual_source(),
-            span=span,
-            series={"what_to_show": what_to_show, "use_rth": use_rth},
-            request=request,
-            on_error=on_error,
+        home = self._home(instrument, bar_size, what_to_show, use_rth=use_rth, writes=True)
+        write = Write(
+            "upsert",
+            source or self._usual_source(),
+            request,
+            home.series,
+            _span(span),
+            getattr(instrument, "conId", 0) or None,
         )
+        return self._write(home.dataset, home.slug, data, write, on_error)
 
     def _usual_source(self) -> str:
         return "SIM" if self.kind == "sim" else "IB"
@@ -323,19 +323,26 @@ class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
         *,
         what_to_show: WhatToShow = "TRADES",
         use_rth: bool = True,
+        series: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Commit:
         """Remember that there is no data in ``[start, end)``, so that nobody asks for it again.
 
-        A row of the dataset ``gaps`` says so to people, a line of the journal to `holes`.
+        A row of the dataset ``gaps`` says so to people, a line of the journal to `missing`. Of a
+        dataset other than bars, `series` is the head of its key.
         """
-        series = {"what_to_show": what_to_show, "use_rth": use_rth}
+        asked = {"what_to_show": what_to_show, "use_rth": use_rth}
+        place, known = instrument, dict(asked if series is None else series)
+        size = next((one for one in BAR_SIZES.values() if one.dataset == dataset), None)
+        if size is not None:  # of an option, the bars are elsewhere
+            home = self._home(instrument, size.ib, what_to_show, use_rth=use_rth, writes=True)
+            dataset, place, known = home
         row = {"ts": [span[0]], "end": [span[1]], "reason": [reason], "dataset": [dataset]}
-        write = Write("confirm_empty", self._usual_source(), reason, series, _span(span))
-        nothing = self._table(dataset).nothing()
+        write = Write("confirm_empty", self._usual_source(), reason, asked, _span(span))
         note = replace(write, operation="upsert", span=None)
         self._write(GAPS.name, instrument, frames.rows(row), note)
-        return self._write(dataset, instrument, nothing, write)
+        own = replace(write, series=known)
+        return self._write(dataset, place, self._table(dataset).nothing(), own)
 
     def import_bars(  # noqa: PLR0913 - each is one way in which their bars differ from ours
         self,
@@ -415,31 +422,6 @@ class Store(Guard, Upkeep, Reading, Exporting, Importing, Doors):
         return importer.run(found, check, put, progress=progress)
 
     # --- reading ---------------------------------------------------------------------------------
-
-    def holes(
-        self,
-        instrument: Instrument,
-        bar_size: str,
-        start: datetime,
-        end: datetime,
-        *,
-        what_to_show: WhatToShow = "TRADES",
-        use_rth: bool = True,
-    ) -> list[tuple[datetime, datetime]]:
-        """Return the parts of ``[start, end)`` that no write and no `confirm_empty` answered for.
-
-        Returns
-        -------
-        list of (datetime, datetime)
-            Half-open, UTC, in order; empty if everything is known. A period whose file was
-            removed by hand is a hole again.
-        """
-        table = self._table(size_of(bar_size).dataset)
-        wanted = (micros(start), micros(end))
-        series = {"what_to_show": what_to_show, "use_rth": use_rth}
-        slug = instruments.slug(instrument)
-        known = table.answered(slug, series, *wanted)
-        return [(moment(low), moment(high)) for low, high in spans.minus([wanted], known)]
 
     def coverage(self, dataset: str | None = None) -> pd.DataFrame:
         """Return what is stored: one row a series, with its first and last row and its size.

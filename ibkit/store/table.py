@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from ibkit import __version__, clock
 from ibkit.errors import StoreError
-from ibkit.store import files, intake, layout, merge, spans
+from ibkit.store import adjusted, files, intake, layout, merge, spans
 from ibkit.store.author import range_of, who
 from ibkit.store.check import check_rows
 from ibkit.store.disk import Put
@@ -119,7 +119,9 @@ class Table:
             "delayed": False,
         }
         self._check_series(order)
-        return intake.to_table(data, self.dataset, constants)
+        rows = intake.to_table(data, self.dataset, constants)
+        adjusted.refuse_rows(rows, order.series)
+        return rows
 
     def _check_series(self, order: Write) -> None:
         names = self.dataset.series

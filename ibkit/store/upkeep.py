@@ -52,6 +52,7 @@ class Upkeep:
         def _settle(self, source: str) -> None: ...
         def _need(self, role: Role, what: str) -> None: ...
         def _tell(self, what: str, operation: str, tables: Iterable[Table]) -> None: ...
+        def known_sessions(self, slug: str, start: int, end: int, *, use_rth: bool) -> Any: ...  # noqa: D102 - see Timed
         def datasets(self) -> list[str]: ...  # noqa: D102 - see Store
 
     def _tables_of(self, dataset: str | None) -> list[Table]:
@@ -284,9 +285,9 @@ class Upkeep:
         dataset : str, optional
             That one alone.
         sessions : callable, optional
-            Gives the sessions of an instrument's slug as (start, end), or None. Without them a
-            session ends where bars pause for two hours, and a session without any bar is seen
-            for shares of exchanges whose calendar is known.
+            Gives the sessions of an instrument's slug as (start, end), or None. The store of a
+            kit knows them. Without them a session ends where bars pause for two hours, and a
+            session without any bar is seen for shares of exchanges whose calendar is known.
 
         Returns
         -------
@@ -300,7 +301,8 @@ class Upkeep:
         tables = {name: self._table(name) for name in DATASETS}
         names = self.datasets() if dataset is None else [dataset]
         names = [name for name in names if name != GAPS.name]
-        return quality.frame(tables, names, now=clock.now(), sessions=sessions)
+        held: dict[str, Any] = {"sessions": sessions, "calendar": self.known_sessions}
+        return quality.frame(tables, names, now=clock.now(), **held)
 
     def check(
         self,
@@ -328,7 +330,8 @@ class Upkeep:
         now = clock.now()
         tables = {name: self._table(name) for name in DATASETS}
         names = [self._table(name).dataset.name for name in limits]
-        measured = quality.frame(tables, names, now=now, sessions=sessions)
+        held: dict[str, Any] = {"sessions": sessions, "calendar": self.known_sessions}
+        measured = quality.frame(tables, names, now=now, **held)
         found = quality.breaches(measured, limits, now=now)
         if on_breach is not None:
             for breach in found:

@@ -1,9 +1,12 @@
 """The backfill job: priced, resumable, honest about what failed."""
 
+import asyncio
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 import ibkit
@@ -11,8 +14,10 @@ from ibkit.errors import (
     BackfillIncompleteError,
     NoPermissionError,
     NotConnectedError,
+    PacingError,
     UnknownContractError,
 )
+from ibkit.jobs import Queue
 from ibkit.sim.testing import gateway
 
 SYMBOLS = ["AAPL", "FUT:ES", "CASH:EURUSD"]
@@ -73,7 +78,8 @@ def test_the_plan_is_shown_before_the_bar(kit, capsys):
     kit.backfill("AAPL", "1 min", **SPAN)
 
     out, err = capsys.readouterr()
-    assert "3 requests, about 2 s at IB's pace" in out
+    assert "3 requests for 1 series, 1,170 bars" in out
+    assert "at IB's pace" in out
     assert "3/3" in err
 
 
@@ -118,15 +124,161 @@ def test_a_refused_series_is_asked_once_and_listed_with_ibs_words(kit, answers):
     assert caught.value.report.frame["fetched"].tolist()[1] == 10
 
 
-def test_a_broken_connection_ends_the_job(kit, answers):
+def test_a_connection_that_breaks_in_the_middle_is_asked_again(kit, answers):
     def drop(n, _):
         if n == 2:
-            raise NotConnectedError("closed", "historical data")
+            raise NotConnectedError("reconnecting", "historical data")
 
     answers.hooks.append(drop)
 
+    report = kit.backfill(["AAPL"], "1 min", **SPAN)
+
+    assert report.complete
+    assert len(answers.seen) == 3 + 1
+
+
+def test_a_connection_that_never_holds_ends_the_job(kit, answers, monkeypatch):
+    def drop(*_):
+        raise NotConnectedError("reconnecting", "historical data")
+
+    monkeypatch.setattr("ibkit.jobs.bars.BREAK_S", 0.0)
+    answers.hooks.append(drop)
+
     with pytest.raises(NotConnectedError):
-        kit.backfill(["AAPL"], "1 min", days=20, end="2026-10-21")
+        kit.backfill(["AAPL"], "1 min", **SPAN)
+
+
+def test_it_waits_for_a_connection_that_is_being_made_anew(kit, answers):
+    def cut(n, _):
+        if n == 2:
+            kit.link.cut("the cable was pulled")
+
+    answers.hooks.append(cut)
+
+    report = kit.backfill(["AAPL"], "1 min", **SPAN)
+
+    assert report.complete
+    assert report.rows_new == 3 * 390
+
+
+def test_a_dry_run_returns_the_plan_and_asks_for_nothing(kit, answers):
+    plan = kit.backfill([*SYMBOLS, "NOSUCH"], "1 min", dry_run=True, **SPAN)
+
+    assert plan["requests"].tolist() == [3, 3, 3, 0]
+    assert "NOSUCH" in plan["reason"].iloc[-1]
+    assert answers.seen == []
+    assert not (kit.root / "jobs").exists()
+
+
+def test_it_can_be_awaited(kit):
+    report = asyncio.run(kit.backfill.aio("AAPL", "1 min", progress=False, **SPAN))
+
+    assert report.rows_new == 3 * 390
+
+
+def test_a_frame_of_holes_closes_those_and_no_others(kit, answers):
+    first, middle, last = kit.history.sessions("AAPL", 3, "2026-10-21")
+    holes = pd.DataFrame(
+        {
+            "instrument": ["AAPL", "AAPL"],
+            "bar_size": "1 min",
+            "what_to_show": "TRADES",
+            "use_rth": True,
+            "start": [last.start, first.start],
+            "end": [last.end, first.end],
+        }
+    )
+
+    report = kit.backfill(holes)
+
+    assert len(answers.seen) == 2
+    assert report.rows_new == 2 * 390
+    missing = kit.store.missing("STK-AAPL-SMART-USD", "1 min", first.start, last.end)
+    assert any(start <= middle.start and end >= middle.end for start, end in missing)
+
+
+def test_the_frames_of_holes_and_gaps_can_be_given_as_they_are(kit):
+    first, _, last = kit.history.sessions("AAPL", 3, "2026-10-21")
+    for one in (first, last):
+        kit.backfill("AAPL", "1 min", one.start, one.end, progress=False)
+    holes = kit.store.holes("AAPL", "1 min", first.start, last.end)
+    gaps = kit.history.gaps("AAPL", "1 min", first.ref_date, last.ref_date)
+
+    assert gaps["missing"].tolist() == [0, 390, 0]
+    assert kit.backfill(gaps, progress=False).rows_new == 390
+    assert kit.backfill(holes, progress=False).rows_new == 0
+
+
+def test_a_frame_without_the_columns_is_refused(kit):
+    with pytest.raises(ValueError, match="bar_size, start, end is missing"):
+        kit.backfill(pd.DataFrame({"instrument": ["AAPL"]}))
+
+
+def test_a_refusal_is_listed_with_its_kind_and_asked_again_on_the_next_run(kit, answers):
+    def refuse(_, contract):
+        raise NoPermissionError(354, "Requested market data is not subscribed.", contract)
+
+    answers.hooks.append(refuse)
+    with pytest.raises(BackfillIncompleteError) as caught:
+        kit.backfill(["AAPL"], "1 min", progress=False, **SPAN)
+    answers.hooks.clear()
+
+    failures = caught.value.report.failures
+    assert failures["kind"].tolist() == ["no_permission"] * 3
+    with Queue(kit.root / "jobs" / "queue.sqlite") as queue:
+        assert len(queue.dead()) == 3
+    assert kit.backfill(["AAPL"], "1 min", progress=False, **SPAN).rows_new == 3 * 390
+    with Queue(kit.root / "jobs" / "queue.sqlite") as queue:
+        assert queue.frame().empty
+
+
+def test_a_pacing_violation_is_waited_out_and_tried_again(kit, answers, monkeypatch):
+    monkeypatch.setattr("ibkit.jobs.bars.PACING_S", 0.0)
+
+    def refuse(n, contract):
+        if n == 1:
+            raise PacingError(162, "Historical data request pacing violation", contract)
+
+    answers.hooks.append(refuse)
+
+    assert kit.backfill(["AAPL"], "1 min", progress=False, **SPAN).complete
+    assert len(answers.seen) == 4
+
+
+def test_the_newest_sessions_come_first_and_each_series_in_turn(kit, monkeypatch):
+    monkeypatch.setattr("ibkit.jobs.backfill.AT_ONCE", 1)
+    asked, ask = [], kit.history.ask.aio
+
+    async def noted(series, request):
+        asked.append((series.contract.symbol, request.start.date().isoformat()))
+        return await ask(series, request)
+
+    monkeypatch.setattr(type(kit.history), "ask", SimpleNamespace(aio=noted))
+
+    kit.backfill(["AAPL", "MSFT"], "1 min", progress=False, **SPAN)
+
+    assert [symbol for symbol, _ in asked] == ["AAPL", "MSFT"] * 3
+    days = [day for symbol, day in asked if symbol == "AAPL"]
+    assert days == sorted(days, reverse=True)
+
+
+def test_never_more_at_once_than_its_share(kit, answers, monkeypatch):
+    monkeypatch.setattr("ibkit.jobs.backfill.AT_ONCE", 3)
+    open_, most, ask = set(), [], kit.history.ask.aio
+
+    async def counted(series, request):
+        open_.add(request)
+        most.append(len(open_))
+        try:
+            return await ask(series, request)
+        finally:
+            open_.discard(request)
+
+    monkeypatch.setattr(type(kit.history), "ask", SimpleNamespace(aio=counted))
+
+    kit.backfill(["AAPL"], "1 min", days=20, end="2026-10-21", progress=False)
+
+    assert max(most) == 3
 
 
 def test_it_runs_in_any_thread(kit):

@@ -30,14 +30,14 @@ def kit(running, tmp_path):
 def requests(kit, monkeypatch):
     """Count requests for bars."""
     asked = []
-    fill = kit.history.fill.aio
+    ask = kit.history.ask.aio
 
     class Counting:
         async def aio(self, series, request):
             asked.append(request)
-            return await fill(series, request)
+            return await ask(series, request)
 
-    monkeypatch.setattr(type(kit.history), "fill", Counting())
+    monkeypatch.setattr(type(kit.history), "ask", Counting())
     return asked
 
 
@@ -195,7 +195,7 @@ def test_an_empty_answer_is_remembered_and_raised(kit, requests, monkeypatch):
 
 
 def test_a_silent_gateway_is_a_time_out_and_leaves_no_trace(kit, running, monkeypatch):
-    monkeypatch.setattr("ibkit.history.service.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("ibkit.history.asking.TIMEOUT_S", 0.2)
     kit.history.plan("AAPL", "1 min", start="2026-10-20", end="2026-10-20")
     running.gateway.faults.unanswered.add("req_historical_data")
     object.__setattr__(kit.link, "profile", kit.profile.model_copy(update={"timeout_s": 0.2}))
@@ -213,7 +213,7 @@ def test_the_plan_is_priced_and_asks_for_no_bars(kit, requests):
 
     assert plan["requests"].tolist() == [2, 2]
     assert plan["what_to_show"].tolist() == ["TRADES", "MIDPOINT"]
-    assert (plan["seconds"] > 0).all()
+    assert (plan["minutes"] > 0).all()
     assert requests == []
 
 

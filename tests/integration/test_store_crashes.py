@@ -265,7 +265,7 @@ def test_writers_killed_at_any_instant_lose_nothing_that_was_acknowledged(nurser
     assert sum(op.done == float("inf") for op in ops) > KILLS // 10  # killed in the act
     assert len(store.verify()) == 0
     span = (START, START + timedelta(minutes=MINUTES))
-    holes = store.holes("AAPL", "1 min", *span)
+    holes = store.missing("AAPL", "1 min", *span)
     for op in (op for op in ops if op.kind == "bars" and op.done < float("inf")):
         first, end = (START + timedelta(minutes=minute) for minute in (op.first, op.end))
         assert not any(low < end and first < high for low, high in holes)

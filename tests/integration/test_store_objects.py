@@ -118,7 +118,7 @@ def test_the_api_of_a_folder_is_that_of_a_bucket(store, url, options):
     back = other.bars("AAPL", "1 min")
     assert back["close"].tolist() == frame["close"].tolist()
     assert back.index.equals(frame.index)
-    assert other.holes("AAPL", "1 min", *span) == []
+    assert other.missing("AAPL", "1 min", *span) == []
     assert other.coverage()[["rows", "files"]].to_numpy().tolist() == [[60, 2]]
     assert other.sql("select count(*) from bars_1min").fetchall() == [(60,)]
     assert len(other.verify()) == 0

@@ -53,7 +53,7 @@ while not stop.is_set() or not reads:
         continue
     assert bars.index.is_unique and bars.index.is_monotonic_increasing, "doubled or unsorted"
     assert (bars["open"] == bars["close"]).all(), "torn row"
-    store.coverage(); store.holes("AAPL", "1 min", bars.index[0], bars.index[-1])
+    store.coverage(); store.missing("AAPL", "1 min", bars.index[0], bars.index[-1])
     reads += 1
 print(reads)
 """
@@ -153,7 +153,7 @@ def test_a_writer_killed_at_any_instant_loses_nothing_it_acknowledged(tmp_path):
             for minute in range(MINUTES)
             if any(
                 a <= START + timedelta(minutes=minute) < b
-                for a, b in store.holes("AAPL", "1 min", *span)
+                for a, b in store.missing("AAPL", "1 min", *span)
             )
         }
         assert acked <= covered <= found.keys()

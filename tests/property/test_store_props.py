@@ -154,7 +154,7 @@ def test_holes_and_answers_are_all_of_the_time(fresh, answered, empty):
         if start < end:
             store.confirm_empty("bars_1min", "AAPL", (moment(start), moment(end)))
 
-    holes = store.holes("AAPL", "1 min", moment(0), moment(20))
+    holes = store.missing("AAPL", "1 min", moment(0), moment(20))
 
     known = {minute for start, end in [*answered, *empty] for minute in range(start, end)}
     left = {minute for minute in range(20) if any(a <= moment(minute) < b for a, b in holes)}

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from ibkit.contracts.hours import Session
-from ibkit.history.plan import cut, plan, seconds_for
+from ibkit.history.plan import cut, plan
 from ibkit.history.spans import bounds, check_order, read_when
 from ibkit.schema import bar_size
 
@@ -78,11 +78,6 @@ def test_long_daily_spans_are_asked_for_in_years():
     [request] = plan([(sessions[0].start, sessions[-1].end)], DAY, sessions)
 
     assert request.duration == "4 Y"
-
-
-def test_small_bars_are_priced_by_the_hard_rule():
-    assert seconds_for(6, bar_size("5 secs")) == 60
-    assert seconds_for(6, MIN) == 3
 
 
 def test_the_running_minute_is_cut_off():

@@ -262,9 +262,49 @@ def test_coverage_falls_back_to_the_rows_where_nothing_was_answered():
     assert list(bar.x) == [4 * 86_400_000.0]
 
 
+def gap_report(states):
+    days = pd.bdate_range("2026-11-16", periods=len(states)).date
+    return pd.DataFrame(
+        {
+            "instrument": "FUT:ES@CME:USD:20261218",
+            "bar_size": "1 min",
+            "what_to_show": "TRADES",
+            "use_rth": True,
+            "day": days,
+            "expected": 390,
+            "stored": [{"complete": 390, "partial": 39}.get(state, 0) for state in states],
+            "state": states,
+            "reason": ["" if state == "complete" else "9 never asked for" for state in states],
+        }
+    )
+
+
+def test_a_gap_report_is_a_cell_a_day_that_says_why():
+    heat, *legend = plots.coverage(gap_report(["complete", "partial", "missing"])).data
+
+    assert heat.y == ("FUT:ES:20261218",)
+    assert heat.x == ("2026-11-16", "2026-11-17", "2026-11-18")
+    assert len(set(heat.z[0])) == 3
+    assert heat.text[0].tolist() == ["", "10%", ""]
+    assert "9 never asked for" in heat.customdata[0][1]
+    assert "39 of 390 bars stored" in heat.customdata[0][1]
+    assert [one.name for one in legend] == ["stored", "partly missing", "missing"]
+
+
+def test_a_day_that_an_instrument_did_not_trade_is_no_cell():
+    both = gap_report(["complete", "missing"])
+    other = gap_report(["complete"]).assign(instrument="AAPL")
+
+    heat = plots.coverage(pd.concat([both, other])).data[0]
+
+    assert heat.y == ("FUT:ES:20261218", "AAPL")
+    assert np.isnan(heat.z[1][1])
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
+        (lambda: plots.coverage(gap_report([])), "no days"),
         (lambda: plots.price(bars().iloc[:0]), "no bars"),
         (lambda: plots.coverage(coverage_table([]).iloc[:0]), "store is empty"),
         (lambda: plots.volume_profile(bars(volume=False)), "no volume"),

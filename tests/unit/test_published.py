@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 from ib_async import Contract, ContractDetails
 
-from ibkit.contracts.schedules import has_breaks, last_day, market_of, published
+from ibkit.contracts.hours import last_day
+from ibkit.contracts.schedules import answered, has_breaks, market_of, published
 
 TODAY = date(2026, 11, 23)
 HOURS = "20261123:0930-20261123:1600;20261124:CLOSED;20261125:0930-20261125:1300"
@@ -37,6 +38,29 @@ def test_no_hours_and_old_hours_tell_of_nothing(text):
 
 def test_hours_in_a_zone_that_nobody_knows_are_not_read():
     assert told(HOURS, "Nowhere/Atlantis") == ([], date(2026, 11, 22))
+
+
+@pytest.mark.parametrize("text", ["20261123:0930-16:00", "20261123:soon"])
+def test_hours_that_cannot_be_read_tell_of_nothing(text):
+    assert told(text) == ([], date(2026, 11, 22))
+
+
+def test_hours_without_a_zone_are_not_read():
+    assert told(HOURS, "") == ([], date(2026, 11, 22))
+
+
+def test_an_answer_tells_of_the_market_only_where_the_instrument_was_there():
+    first, last = date(2026, 1, 1), date(2026, 6, 30)
+
+    def days(*traded):
+        told = answered(first, last, [date(2026, *each) for each in traded])
+        return (told[0], told[-1]) if told else ()
+
+    assert days((1, 2), (6, 30)) == (first, last)
+    assert days((1, 9), (6, 22)) == (first, last)  # holidays
+    assert days((3, 2), (6, 30)) == (date(2026, 3, 2), last)  # listed in March
+    assert days((1, 2), (3, 2)) == (first, date(2026, 3, 2))  # gone since March
+    assert days() == ()
 
 
 def test_instruments_of_one_class_share_their_hours():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ibkit.sim import times
@@ -15,7 +14,7 @@ from ibkit.sim.handlers.bars import NO_TRADES, ONLY_TRADES, WORDS
 from ibkit.sim.handlers.instruments import resolve
 from ibkit.sim.handlers.lines import NEEDS_MORE
 from ibkit.sim.handlers.refusal import RefusedError, hmds, invalid
-from ibkit.sim.trades import UNREPORTED, bid_asks, open_spans, trades
+from ibkit.sim.trades import UNREPORTED, BidAsk, bid_asks, open_spans, trades
 from ibkit.sim.wire import Record
 from ibkit.sim.wire import replies as r
 from ibkit.sim.wire.fields import plain
@@ -130,9 +129,7 @@ def made(gateway: Gateway, line: TickLine, start: int, end: int) -> Iterator[Rec
                 yield trade._asdict()
         return
     for row in bid_asks(market, instrument, start, end):
-        prices: tuple[float, ...] = row[1:3] if line.size_ignored else row[1:]
-        if line.kind == "MidPoint":
-            prices = ((row.bid + row.ask) / 2,)
+        prices = shown(line, row)
         if prices == line.seen:
             continue
         line.seen = prices
@@ -140,6 +137,13 @@ def made(gateway: Gateway, line: TickLine, start: int, end: int) -> Iterator[Rec
             yield row._asdict()
         else:
             yield {"time": row.time, "midpoint": round(prices[0], 10)}
+
+
+def shown(line: TickLine, row: BidAsk) -> tuple[float, ...]:
+    """Return what of a row makes a tick, when it changes."""
+    if line.kind == "MidPoint":
+        return ((row.bid + row.ask) / 2,)
+    return row[1:3] if line.size_ignored else row[1:]
 
 
 # --- the past -----------------------------------------------------------------------------------
@@ -212,12 +216,23 @@ def last_ticks(
         while at > begin and len(found) < count:
             check_wanted()
             low = max(begin, at - width)
-            line.seen = None
-            found = [*made(gateway, line, low, at), *found]
+            found = [*past(gateway, line, low, at), *found]
             at, width = low, 2 * width
         if len(found) >= count:
             break
     return _whole_seconds(found, count)
+
+
+def past(gateway: Gateway, line: TickLine, start: int, end: int) -> Iterator[Record]:
+    """Yield the ticks of some seconds of the past; the same ones, wherever one begins to ask."""
+    market, instrument = gateway.market, line.instrument
+    line.seen = None
+    if line.kind in {"BidAsk", "MidPoint"} and market.is_open(instrument, start - 1):
+        quote = market.quote(instrument, start - 1)
+        if quote.bid is not None and quote.ask is not None:
+            row = BidAsk(start - 1, quote.bid, quote.ask, quote.bid_size, quote.ask_size)
+            line.seen = shown(line, row)
+    return made(gateway, line, start, end)
 
 
 def _whole_seconds(found: list[Record], count: int) -> list[Record]:
@@ -242,12 +257,12 @@ def first_ticks(
         while at < stop and len(found) < count:
             check_wanted()
             high = min(stop, at + FIRST_LOOK_S)
-            found += made(gateway, line, at, high)
+            found += past(gateway, line, at, high)
             at = high
     if len(found) <= count:
         return found
     second = found[count - 1]["time"]
-    return list(islice((tick for tick in found if tick["time"] <= second), MOST_TICKS * 2))
+    return [tick for tick in found if tick["time"] <= second]
 
 
 def send_history(client: Client, line: TickLine, found: list[Record]) -> None:

@@ -145,6 +145,21 @@ class TestQuotes(DatasetContract):
         )
 
 
+class TestMidpoints(DatasetContract):
+    name = "midpoints"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "price": [1.1, 1.10005, 1.1],
+                "recorder": "history",
+                "seq": [0, 0, 0],
+            }
+        )
+
+
 def contracts_of(rows: pd.DataFrame) -> pd.DataFrame:
     rights = {"expiry": "20261218", "right": ["C", "P", "C", "C"], "trading_class": "AAPL"}
     return rows.assign(**rights, strike=[182.5, 182.5, 182.25, 190.0])
@@ -244,6 +259,23 @@ class TestEvents(DatasetContract):
         write(rows.assign(ts=rows["ts"] + pd.Timedelta(days=1)))
 
         assert [row["ts"] for row in read()] == list(rows["ts"] + pd.Timedelta(days=1))
+
+
+class TestFactors(DatasetContract):
+    name = "factors"
+
+    @pytest.fixture
+    def rows(self):
+        return pd.DataFrame(
+            {
+                "ts": instants(),
+                "kind": ["dividend", "span", "split"],
+                "day": ["2026-02-09", "2026-11-20", "2026-06-10"],
+                "factor": [0.99, 1.0, 0.25],
+                "ratio": [1.0, 1.0, 4.0],
+                "basis": ["ADJUSTED_LAST", "ADJUSTED_LAST", "events"],
+            }
+        )
 
 
 class TestContracts(DatasetContract):

@@ -42,18 +42,18 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_its_time_is_a_hole_again(fi
     path = part(filled)
     path.write_bytes(b"")
     start, end = span(bars)
-    assert filled.holes("AAPL", "1 min", start, end) == []
+    assert filled.missing("AAPL", "1 min", start, end) == []
 
     (done,) = repaired(filled).values()
 
     assert done.startswith("set aside as ")
     assert not path.exists()
     again = Store(filled.root)
-    assert again.holes("AAPL", "1 min", start, end) == [(start, end)]
+    assert again.missing("AAPL", "1 min", start, end) == [(start, end)]
     assert len(again.bars("MSFT", "1 min")) == 5
     again.write_bars("AAPL", "1 min", bars(n=5), span=(start, end))
     assert len(again.verify()) == 0
-    assert again.holes("AAPL", "1 min", start, end) == []
+    assert again.missing("AAPL", "1 min", start, end) == []
 
 
 def test_a_lost_journal_is_rebuilt_from_the_footers(filled):

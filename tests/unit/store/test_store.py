@@ -211,18 +211,18 @@ def test_holes_are_what_nobody_answered_for(store, bars, utc):
         "bars_1min", "AAPL", (days[4], days[5]), reason="HMDS query returned no data"
     )
 
-    holes = store.holes("AAPL", "1 min", days[0], days[6])
+    holes = store.missing("AAPL", "1 min", days[0], days[6])
 
     assert holes == [(days[0], days[1]), (days[2], days[4]), (days[5], days[6])]
-    assert store.holes("AAPL", "1 min", days[1], days[2]) == []
-    assert store.holes("AAPL", "1 min", days[0], days[6], use_rth=False) == [(days[0], days[6])]
-    assert store.holes("MSFT", "1 min", days[0], days[6]) == [(days[0], days[6])]
+    assert store.missing("AAPL", "1 min", days[1], days[2]) == []
+    assert store.missing("AAPL", "1 min", days[0], days[6], use_rth=False) == [(days[0], days[6])]
+    assert store.missing("MSFT", "1 min", days[0], days[6]) == [(days[0], days[6])]
 
 
 def test_rows_without_a_span_answer_for_nothing(store, bars, utc):
     store.write_bars("AAPL", "1 min", bars())
 
-    assert store.holes("AAPL", "1 min", utc(2026, 10, 1), utc(2026, 10, 2)) != []
+    assert store.missing("AAPL", "1 min", utc(2026, 10, 1), utc(2026, 10, 2)) != []
 
 
 def test_confirmed_absence_is_a_row_that_people_can_read(store, utc):
@@ -242,7 +242,7 @@ def test_a_file_removed_by_hand_is_a_hole_again(store, bars, utc):
     store.write_bars("AAPL", "1 min", bars("2026-09-30 23:58", n=4), span=span)
     next((store.root / "data").rglob("month=2026-09/*.parquet")).unlink()
 
-    assert store.holes("AAPL", "1 min", *span) == [(span[0], utc(2026, 10, 1))]
+    assert store.missing("AAPL", "1 min", *span) == [(span[0], utc(2026, 10, 1))]
     assert store.verify()["problem"].tolist() == ["it is gone; the journal knows 2 rows"]
 
 
@@ -252,7 +252,7 @@ def test_an_answer_without_rows_is_an_answer(store, bars, utc, size):
 
     store.write_bars("AAPL", size, bars(n=0), span=span)
 
-    assert store.holes("AAPL", size, *span) == []
+    assert store.missing("AAPL", size, *span) == []
 
 
 def test_a_replaced_range_holds_exactly_the_new_rows(store, bars, utc):
@@ -268,7 +268,7 @@ def test_a_replaced_range_holds_exactly_the_new_rows(store, bars, utc):
     assert commit.rows_removed == 5
     assert store.bars("AAPL", "1 min").index.tolist() == frame.index[[0, 1, 7, 8, 9]].tolist()
     assert len(store.bars("AAPL", "1 min", what_to_show="BID")) == 10
-    assert store.holes("AAPL", "1 min", frame.index[1], frame.index[8]) == []
+    assert store.missing("AAPL", "1 min", frame.index[1], frame.index[8]) == []
 
 
 def test_rows_outside_of_the_replaced_range_are_refused(store, bars):
@@ -290,12 +290,12 @@ def test_a_span_needs_its_series(store, bars, utc):
         )
 
 
-@pytest.mark.parametrize("call", ["bars", "holes", "span"])
+@pytest.mark.parametrize("call", ["bars", "missing", "span"])
 def test_times_without_a_zone_are_refused(store, bars, utc, call):
     naive, good = utc(2026, 1, 1).replace(tzinfo=None), utc(2027, 1, 1)
     calls = {
         "bars": lambda: store.bars("AAPL", "1 min", naive, good),
-        "holes": lambda: store.holes("AAPL", "1 min", naive, good),
+        "missing": lambda: store.missing("AAPL", "1 min", naive, good),
         "span": lambda: store.write_bars("AAPL", "1 min", bars(), span=(naive, good)),
     }
 
