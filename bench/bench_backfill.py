@@ -3,14 +3,16 @@
     python bench/bench_backfill.py                            # all three, a few minutes
     python bench/bench_backfill.py pacing --series 200
     python bench/bench_backfill.py restart
-    python bench/bench_backfill.py memory --rows 20_000_000   # the full run: a quarter of an hour
+    python bench/bench_backfill.py memory --rows 20_000_000   # the full run: twelve minutes
 
 pacing: the whole of `kit.backfill` on a virtual clock: plan, queue on the disk, ledger, ib_async,
 the simulated gateway, the store. Bars of 5 seconds, so that the hard rules bind. `ratio` is the
 time of the call over the least that 60 requests in ten minutes allow; violations are counted by a
 judge at the gateway's end, who knows IB's rules alone (without our margins), where requests arrive
 up to 80 ms late; answers take 0.1 to 3 s. restart: real processes, real seconds; the gateway ends
-in the middle and is started again. memory: RSS of this process while so many rows come in.
+in the middle and is started again. memory: RSS of this process (the simulator is another) at each
+tenth of so many rows, and the slope of the line through it from a quarter on: what a million rows,
+and a thousand answers, leave behind. Beside it what the store's journals hold, which is bounded.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 
 import ibkit
@@ -229,7 +232,7 @@ def _bounce(root: Path, kit: Any, times: list[float]) -> None:
 
 
 def memory(rows: int) -> dict[str, float]:
-    """Return RSS in MB while so many rows come in: after a tenth, a half, at the end, at most."""
+    """Return RSS in MB at each tenth of so many rows, its slope, and what the journals hold."""
     symbols = stocks()[:AMERICAN]
     sessions = max(5, rows // (len(symbols) * 960))
     with tempfile.TemporaryDirectory() as folder:
@@ -237,32 +240,64 @@ def memory(rows: int) -> dict[str, float]:
         with ibkit.connect("sim", root=root) as kit:
             last = kit.history.sessions("SPY", 1)[0].ref_date
             first = last - timedelta(days=sessions * 7 // 5 + 8)
-            seen: list[tuple[float, float]] = []
+            seen: list[tuple[int, float]] = []
             over = threading.Event()
-            watch = threading.Thread(target=_weigh, args=(seen, over))
+            answers = _counted(kit.store)
+            watch = threading.Thread(target=_weigh, args=(seen, answers, over))
             began = time.perf_counter()
             watch.start()
             report = kit.backfill(symbols, "1 min", first, last, use_rth=False, progress=False)
             took = time.perf_counter() - began
             over.set()
             watch.join()
+            commits, entries = kit.store._journals.held  # noqa: SLF001 - a bench looks inside
         launch.stop(root)
-    marks = [seen[int((len(seen) - 1) * part)][1] for part in (0.1, 0.5, 1.0)]
+    count = len(answers)
+    slope = _slope([one for one in seen if one[0] >= count / 4])
+    tenths = {f"at_{part}0_pct_mb": _at(seen, count * part / 10) for part in range(1, 10)}
     return {
         "rows": report.rows_new,
         "took_s": took,
         "rows_per_s": report.rows_new / took,
-        "at_10_pct_mb": marks[0],
-        "at_50_pct_mb": marks[1],
-        "at_end_mb": marks[2],
+        "answers": count,
+        **tenths,
+        "at_end_mb": seen[-1][1],
         "most_mb": max(each for _, each in seen),
+        "mb_per_million_rows": slope * count / report.rows_new * 1e6,
+        "kb_per_1000_answers": slope * 1024 * 1000,
+        "commits_held": commits,
+        "entries_held": entries,
     }
 
 
-def _weigh(seen: list[tuple[float, float]], over: threading.Event) -> None:
+def _counted(store: Store) -> list[None]:
+    """Return a list that grows by one with each answer that is stored."""
+    answers: list[None] = []
+    write = store.write_bars
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        answers.append(None)
+        return write(*args, **kwargs)
+
+    store.write_bars = counted  # type: ignore[method-assign]
+    return answers
+
+
+def _weigh(seen: list[tuple[int, float]], answers: list[None], over: threading.Event) -> None:
     while not over.wait(0.5):
         gc.collect(0)
-        seen.append((time.perf_counter(), _rss_mb()))
+        seen.append((len(answers), _rss_mb()))
+
+
+def _at(seen: list[tuple[int, float]], answers: float) -> float:
+    """Return the RSS when so many answers were in."""
+    return min(seen, key=lambda one: abs(one[0] - answers))[1]
+
+
+def _slope(seen: list[tuple[int, float]]) -> float:
+    """Return the slope of the line of least squares, in MB an answer."""
+    counts, weights = zip(*seen, strict=True)
+    return float(np.polyfit(counts, weights, 1)[0]) if len(set(counts)) > 1 else float("nan")
 
 
 def _rss_mb() -> float:

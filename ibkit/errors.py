@@ -488,7 +488,8 @@ class JobQueueError(IbkitError, OSError):
     def __str__(self) -> str:
         return (
             f"The queue of jobs {self.path} cannot be used: {self.reason}.\n"
-            "Hint: what was fetched is in the store; if the file is damaged, move it away and run "
+            "Hint: check the owner, mode and free space there. What was fetched is in the store; "
+            "if the file is damaged or of another version, move it away while no job runs, and run "
             "the backfill again: it asks only for what is missing."
         )
 

@@ -105,6 +105,13 @@ BAR_SIZES: Final = {
 }
 
 
+# what is meant where nobody says which series
+USUAL: Final[dict[str, WhatToShow]] = {
+    **dict.fromkeys(("CASH", "CFD", "CMDTY"), "MIDPOINT"),  # have no trades
+    "CRYPTO": "AGGTRADES",  # IB refuses TRADES of coins: error 10299
+}
+
+
 def bar_size(text: str) -> BarSize:
     """Return the bar size that IB calls `text`.
 

@@ -81,7 +81,10 @@ def read_actions(frame: pd.DataFrame) -> list[Action]:
         number = float("nan") if told is None else float(told)
         if not 0 < number < float("inf"):
             raise InvalidActionsError(f"a {row['kind']} of {number} on {row[when]}")
-        day = pd.Timestamp(row[when])
+        try:
+            day = pd.Timestamp(row[when])
+        except (TypeError, ValueError):
+            raise InvalidActionsError(f"{row[when]!r} is no day") from None
         if pd.isna(day):
             raise InvalidActionsError(f"a {row['kind']} has no day")
         value = {"ratio": number} if split else {"amount": number}

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
 
 from ibkit import clock
 from ibkit.connection import taps
@@ -24,19 +27,17 @@ from ibkit.errors import (
     RequestCancelledError,
     RequestTimeoutError,
     StoreError,
-    UnansweredError,
 )
 from ibkit.history import outcomes, wire
 from ibkit.history.decode import UnknownSessionError
-from ibkit.history.heads import Heads
+from ibkit.history.heads import SLACK, Heads
 from ibkit.history.outcomes import Outcome, Verdict
-from ibkit.history.plan import plan, size_of
+from ibkit.history.plan import plan, size_of, step_of
 from ibkit.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    import pyarrow as pa
     from ib_async import IB
 
     from ibkit.history.plan import Request, Span
@@ -50,7 +51,6 @@ WAKE_S: Final = 15.0
 QUICK_S: Final = 10.0
 # what concerns more than the series that was asked about
 ENDS_ALL: Final = (NotConnectedError, StoreError, LoopThreadError)
-FARM_DOWN: Final = 2105
 
 
 class Asking(Heads):
@@ -111,8 +111,9 @@ class Asking(Heads):
         except IbkitError as error:
             outcome = outcomes.refusal(error, request, size, now(), series.contract)
             if outcome.kind == "empty":
-                reason = await self._why_empty(series, request) or outcome.reason
-                outcome = await self._confirm(series, request, reason)
+                outcome = self._disconnected(series, request, "no data") or await self._confirm(
+                    series, request, await self._why_empty(series, request) or outcome.reason
+                )
             return outcome, []
         ts = found["ts"]
         stamps = (ts[0].as_py(), ts[-1].as_py()) if len(found) else None
@@ -125,7 +126,6 @@ class Asking(Heads):
         self, series: Series, request: Request, found: pa.Table, verdict: Verdict
     ) -> tuple[Outcome, list[Request]]:
         """Store an answer for as much of the span as it answers for."""
-        assert verdict.answered is not None
         work = partial(self._write_bars, series, request, found, verdict.answered)
         new, reason = await asyncio.to_thread(work)
         outcome = Outcome("data", request, len(found), new, reason)
@@ -133,8 +133,11 @@ class Asking(Heads):
             return outcome, []
         step = size_of(request, series.bar_size, series.sessions)
         parts = plan([verdict.rest], series.bar_size, series.sessions, step)
-        for part in parts[:1]:
-            await self._why_empty(series, part)  # where data begin, if that pays; it is known then
+        for part in parts[:1]:  # where data begin, if that pays
+            reason = await self._why_empty(series, part)
+            head, first = await self._known_head(series), found["ts"][0].as_py()
+            if reason and head is not None and head <= first + SLACK:  # as the answer says
+                parts = [replace(each, known=reason) for each in parts]
         return outcome, parts
 
     async def _without_bars(self, series: Series, request: Request, verdict: Verdict) -> Outcome:
@@ -142,6 +145,8 @@ class Asking(Heads):
         if verdict.kind == "not_yet":
             error = outcomes.not_yet(request, series.bar_size, series.contract, verdict.reason)
             return Outcome("not_yet", request, reason=verdict.reason, error=error)
+        if told := self._disconnected(series, request, "no bars"):
+            return told
         reason = await self._why_empty(series, request)
         if verdict.kind == "empty":
             return await self._confirm(series, request, reason or verdict.reason)
@@ -158,11 +163,8 @@ class Asking(Heads):
     ) -> tuple[Outcome | None, list[Request]]:
         """Return the parts to ask for instead of what was too much; or that nothing can be done."""
         size = series.bar_size
-        if farms := self._farms("broken"):
-            names = ", ".join(farms)
-            reason = f"no answer, and the historical data farm {names} is disconnected"
-            told = UnansweredError(FARM_DOWN, reason, series.contract)
-            return Outcome("unknown", request, reason=reason, error=told), []
+        if told := self._disconnected(series, request, "no answer"):
+            return told, []
         asked = size_of(request, size, series.sessions)
         learn = partial(self._steps.timed_out, series.slug, size, asked)
         step = await asyncio.to_thread(learn)
@@ -185,12 +187,6 @@ class Asking(Heads):
             if not asleep:
                 raise
         return await self._fetch_bars(series, request)
-
-    def _farms(self, state: str) -> list[str]:
-        """Return the farms of historical data that are in this state."""
-        farms = self._link.health.farms
-        self._woken -= {farm for farm, now in farms.items() if now != "idle"}
-        return [farm for farm, now in farms.items() if now == state and "hmds" in farm]
 
     async def _fetch_bars(
         self,
@@ -229,7 +225,7 @@ class Asking(Heads):
 
     async def _learn(self, series: Series, request: Request, seconds: float) -> None:
         """Note how long an answer took, and that so much may be asked for."""
-        asked = size_of(request, series.bar_size, series.sessions)
+        asked = step_of(request, series.bar_size, series.sessions)
         quick = seconds <= QUICK_S
         learn = partial(self._steps.answered, series.slug, series.bar_size, asked)
         await asyncio.to_thread(learn, seconds, quick=quick)
@@ -237,7 +233,7 @@ class Asking(Heads):
     # --- the store -------------------------------------------------------------------------------
 
     def _write_bars(
-        self, series: Series, request: Request, table: Any, span: Span
+        self, series: Series, request: Request, table: Any, span: Span | None
     ) -> tuple[int, str]:
         """Store bars; return how many are new, and what is to be said about the others."""
         commit = self._store.write_bars(
@@ -250,6 +246,8 @@ class Asking(Heads):
             on_error="quarantine",
             **series.key,
         )
+        # else each thread that writes keeps what it once needed; 1 ms, and a request takes seconds
+        pa.default_memory_pool().release_unused()
         bad = commit.rows_set_aside
         reason = f"{bad} rows cannot be true: store.quarantined() has them" if bad else ""
         return int(commit.rows_added), reason

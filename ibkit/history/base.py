@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ibkit.errors import UnansweredError
+from ibkit.history.outcomes import Outcome
 from ibkit.history.steps import Steps
 
 if TYPE_CHECKING:
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
     from ibkit.connection import Link
     from ibkit.connection.loop import LoopThread
     from ibkit.contracts.resolver import Contracts
+    from ibkit.history.plan import Request
+    from ibkit.history.series import Series
+    from ibkit.history.ticking import Tape
     from ibkit.store import Store
+
+FARM_DOWN: Final = 2105
 
 
 class Base:
@@ -45,3 +52,18 @@ class Base:
     def _source(self) -> str:
         """What rows say of where they come from."""
         return "SIM" if self._link.simulated else "IB"
+
+    def _disconnected(self, series: Series | Tape, request: Request, what: str) -> Outcome | None:
+        """Return the outcome of having got nothing while a historical data farm is away."""
+        farms = self._farms("broken")
+        if not farms:
+            return None
+        reason = f"{what}, and the historical data farm {', '.join(farms)} is disconnected"
+        told = UnansweredError(FARM_DOWN, reason, series.contract)
+        return Outcome("unknown", request, reason=reason, error=told)
+
+    def _farms(self, state: str) -> list[str]:
+        """Return the farms of historical data that are in this state."""
+        farms = self._link.health.farms
+        self._woken -= {farm for farm, now in farms.items() if now != "idle"}
+        return [farm for farm, now in farms.items() if now == state and "hmds" in farm]

@@ -19,8 +19,10 @@ import pandas as pd
 from ibkit.errors import MissingContractError, NoCommonBarError, StitchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date, datetime
+
+    from ibkit.contracts.hours import Session
 
 Adjust = Literal["difference", "ratio"] | None
 
@@ -87,6 +89,9 @@ class Continuous:
         ``measured`` (the start of the last bar that both have before it), ``close_old close_new``,
         ``gap`` (new less old: what is added to all earlier prices) and ``ratio`` (new over old),
         ``reason``.
+    missing : tuple of (str, date)
+        The contract and the trade date of each session in which it is the front month and has no
+        bar at all. ``frame.attrs["missing_sessions"]`` has their number by contract, if any are.
     """
 
     root: str
@@ -94,6 +99,7 @@ class Continuous:
     adjust: Adjust
     frame: pd.DataFrame
     rolls: pd.DataFrame
+    missing: tuple[tuple[str, date], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Continuous {self._words()}>"
@@ -112,6 +118,8 @@ class Continuous:
             f"{len(index):,} bars of {contracts} contract{'s' * (contracts > 1)}",
             how.get(self.adjust or "", "raw"),
         ]
+        if self.missing:
+            words.append(f"{len(self.missing):,} sessions without a bar")
         return ", ".join(words)
 
 
@@ -176,6 +184,18 @@ def stitch(
         [piece.assign(contract=month) for month, piece in zip(months, changed, strict=True)]
     )
     return frame.astype({"contract": "string"}), table_of(rolls, measured)
+
+
+def without_bars(
+    frame: pd.DataFrame, month: str, sessions: Iterable[Session], until: datetime
+) -> list[tuple[str, date]]:
+    """Return a contract's sessions, over at `until`, in which a stitched series has no bar."""
+    ts = frame.index
+    return [
+        (month, each.ref_date)
+        for each in sessions
+        if each.end <= until and ts.searchsorted(each.start) == ts.searchsorted(each.end)
+    ]
 
 
 def _piece(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-from ib_async import Contract
 
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
 from ibkit.errors import IbkitError, NoDataError, UnknownSeriesError
 from ibkit.history.asking import ENDS_ALL
+from ibkit.history.doors import several_of
 from ibkit.history.expected import Fates, Slots, fates, per_day, slots
 from ibkit.history.outcomes import fresh_s
 from ibkit.history.preparing import Preparing
@@ -30,6 +30,8 @@ from ibkit.store.spans import minus
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from ib_async import Contract
 
     from ibkit.contracts.hours import Session
     from ibkit.contracts.resolver import ContractLike
@@ -131,7 +133,7 @@ class GapReport(Preparing):
         >>> report[["expected", "stored", "missing", "state"]].to_numpy().tolist()
         [[78, 0, 78, 'missing'], [78, 78, 0, 'complete']]
         """
-        several = [symbols] if isinstance(symbols, str | Contract) else list(symbols)
+        several = several_of(symbols)
         query: Query = {"days": days, "what_to_show": what_to_show, "use_rth": use_rth}
         frames, failed = [], dict[str, IbkitError]()
         for each in several:

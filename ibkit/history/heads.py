@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from ibkit import clock, naming
 from ibkit.connection.asks import ask_for
 from ibkit.connection.loop import on_loop
 from ibkit.errors import IbkitError, LoopThreadError, NoDataError, NotConnectedError
-from ibkit.history import legal
+from ibkit.history import doors, legal
 from ibkit.history.base import Base
 from ibkit.history.series import USUAL, series_text
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from ibkit.schema import WhatToShow
 
 REASON = "before its first data, {:%Y-%m-%d %H:%M} UTC by IB's head timestamp"
+
+# a head may be told as a day of another clock; what lies so near before it is asked for
+SLACK: Final = timedelta(days=2)
 
 
 class Heads(Base):
@@ -73,6 +76,8 @@ class Heads(Base):
         >>> kit.history.head("AAPL").year < 2020
         True
         """
+        doors.check_wanted(contract)
+        doors.check_query({"use_rth": use_rth})
         found = await self._contracts.contract.aio(contract)
         what = what_to_show or USUAL.get(found.secType, "TRADES")
         legal.check(found, what)
@@ -113,7 +118,7 @@ class Heads(Base):
     async def _known_empty(self, series: Series, request: Request) -> str:
         """Return why a request need not be asked, if that is known."""
         head = await self._known_head(series)
-        return REASON.format(head) if head is not None and request.end <= head else ""
+        return REASON.format(head) if head is not None and request.end <= head - SLACK else ""
 
     async def _why_empty(self, series: Series, request: Request) -> str:
         """Return why there may be nothing, if it is that the data begin later; it may ask IB.

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 from ib_async import Contract
 
@@ -186,14 +187,19 @@ def _options(
     trading_class: str,
 ) -> list[Contract]:
     """Return the options that are meant, not yet looked up."""
-    day = f"{expiry:%Y%m%d}" if isinstance(expiry, date) else expiry.replace("-", "")
+    day = f"{expiry:%Y%m%d}" if isinstance(expiry, date) else str(expiry).replace("-", "")
     if len(day) != len("YYYYMMDD") or not day.isdigit():
         raise ValueError(f"expiry={expiry!r} is no day: write it as 20261218")
     if not rights or set(rights) - set("CP"):
         raise ValueError(f"rights={rights!r} is none of 'C', 'P' and 'CP'")
-    several = [strikes] if isinstance(strikes, int | float) else list(strikes)
+    try:
+        several = [float(each) for each in np.atleast_1d(np.asarray(strikes, dtype=object))]
+    except (TypeError, ValueError):
+        several = [float("nan")]
     if not several:
         raise ValueError("no strike is named")
+    if not all(0 < each < float("inf") for each in several):
+        raise ValueError(f"strikes={strikes!r}: a strike is a price above zero, such as 650")
     on_future = above.secType == "FUT"
     return [
         Contract(

@@ -42,6 +42,9 @@ RANK: Final[tuple[Kind, ...]] = ("empty", "data", "not_yet", "unknown", "no_perm
 FRESH_S: Final = 1_800.0
 # a day's bar may come the next morning: volatilities and fees always do
 FRESH_DAY_S: Final = 86_400.0
+# so long an answer may have been cut by IB; and so much of it has to be missing in front
+MAY_BE_CUT: Final = 1_000
+CUT_SHARE: Final = 0.1
 NO_DATA: Final = 162
 
 
@@ -87,7 +90,7 @@ class Verdict:
     kind : str
         As of an `Outcome`.
     answered : tuple of datetime, optional
-        [start, end) that nobody needs to ask about again.
+        [start, end) that nobody needs to ask about again; None: nothing of it is final.
     rest : tuple of datetime, optional
         What lies before it: the answer did not reach back so far.
     reason : str
@@ -201,11 +204,45 @@ def read(
         return Verdict("empty", (request.start, request.end), reason=reason)
     start, end = request.start, request.end
     inside = [each for each in sessions if each.start < end and each.end > start]
-    before = [each for each in inside if each.end <= stamps[0]]
-    rest = (start, before[-1].end) if before else None
+    reached = _reached(stamps[0], received, start, inside, bar_size)
+    rest = None if reached is None else (start, reached)
     if fresh:
-        end = min(end, _end_of(stamps[1], inside, bar_size))
-    return Verdict("data", (rest[1] if rest else start, end), rest)
+        end = min(end, _final(stamps[1], request.until, inside, bar_size, now))
+    answered = (reached or start, end)
+    return Verdict("data", answered if answered[0] < end else None, rest)
+
+
+def _reached(
+    first: datetime, received: int, start: datetime, inside: Sequence[Session], bar_size: BarSize
+) -> datetime | None:
+    """Return from where on an answer speaks, if it does not from `start` on.
+
+    It falls short if whole sessions lie before its first bar; or if it is so long that IB may have
+    cut it, and a good part of its first session is not in it. What is cut is cut in the middle of
+    a session, so nothing is believed of the time before the first bar.
+    """
+    before = [each for each in inside if each.end <= first]
+    held = next((each for each in inside if each.end > first), None)
+    if held is None or not bar_size.intraday:
+        return before[-1].end if before else None
+    opened = max(held.start, start)
+    if before:
+        return first if first > opened else before[-1].end
+    quiet = (first - opened).total_seconds() / bar_size.seconds
+    return first if received >= MAY_BE_CUT and quiet > CUT_SHARE * received else None
+
+
+def _final(
+    last: datetime, until: datetime, inside: Sequence[Session], bar_size: BarSize, now: datetime
+) -> datetime:
+    """Return up to where a fresh answer is final, the bar of `last` being its last one.
+
+    Where IB's data lag behind, its last bar is half a bar, and so is a day's whose session has
+    just ended: it is stored, and asked for again.
+    """
+    over = _end_of(last, inside, bar_size)
+    half = over < until if bar_size.intraday else over + timedelta(seconds=FRESH_S) > now
+    return last if half else over
 
 
 def _end_of(last: datetime, sessions: Sequence[Session], bar_size: BarSize) -> datetime:

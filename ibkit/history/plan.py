@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from ibkit.history.ladders import LADDERS, Step, days_text, seconds_text, usual
 
@@ -109,16 +110,33 @@ def size_of(request: Request, bar_size: BarSize, sessions: Sequence[Session]) ->
     return Step(seconds=int((request.until - max(request.start, opened)).total_seconds()))
 
 
-def cut(end: datetime, now: datetime, bar_size: BarSize, sessions: Sequence[Session]) -> datetime:
+def step_of(request: Request, bar_size: BarSize, sessions: Sequence[Session]) -> Step:
+    """Return the step that `request` is of: as `size_of`, but a whole day is a day."""
+    size = size_of(request, bar_size, sessions)
+    touched = [each for each in sessions if _touches(each, (request.start, request.end))]
+    whole_day = touched and request.start <= touched[0].start and request.until >= touched[-1].end
+    in_days = any(rung.days for rung in LADDERS[bar_size.ib].rungs)
+    return Step(1) if not size.days and whole_day and in_days else size
+
+
+def cut(
+    end: datetime,
+    now: datetime,
+    bar_size: BarSize,
+    sessions: Sequence[Session],
+    zone: str = "UTC",
+) -> datetime:
     """Return `end`, moved to where a complete bar ends, at `now` or before.
 
-    Bars up to an hour lie on the clock's grid; longer ones end with a session, weekly and monthly
-    ones with the last session before the running week or month. With nothing complete at all it
-    is the first session's start.
+    Bars up to an hour lie on the grid of the clock of `zone`, which may be half an hour off UTC's;
+    longer ones end with a session, weekly and monthly ones with the last session before the running
+    week or month. With nothing complete at all it is the first session's start.
     """
     if bar_size.seconds <= HOUR_S:
         closes = any(each.end == end for each in sessions)
-        return min(end if closes else _floor(end, bar_size), _floor(now, bar_size))
+        grid = _floor(now, bar_size, zone)
+        over = max(grid, *(each.end for each in sessions if each.end <= now), grid)
+        return min(end if closes else _floor(end, bar_size, zone), over)
     running = period(bar_size, now.date())
     complete = [
         each.end
@@ -157,8 +175,10 @@ def period(bar_size: BarSize, day: date) -> tuple[int, ...]:
     return day.year, day.month, day.day
 
 
-def _floor(moment: datetime, bar_size: BarSize) -> datetime:
-    grid = int(moment.timestamp()) // bar_size.seconds * bar_size.seconds
+def _floor(moment: datetime, bar_size: BarSize, zone: str = "UTC") -> datetime:
+    offset = moment.astimezone(ZoneInfo(zone)).utcoffset()
+    ahead = round(offset.total_seconds()) if offset else 0
+    grid = (int(moment.timestamp()) + ahead) // bar_size.seconds * bar_size.seconds - ahead
     return datetime.fromtimestamp(grid, tz=UTC)
 
 

@@ -16,6 +16,7 @@ from tqdm.std import tqdm
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
 from ibkit.errors import IbkitError, LoopThreadError, NotConnectedError, StoreError
+from ibkit.history import doors
 from ibkit.history.preparing import Preparing
 from ibkit.history.price import Budget, frame_of, in_turn, row_of
 from ibkit.history.series import Series
@@ -83,7 +84,7 @@ class Planning(Preparing):
         ([5, 5], 3900)
         """
         alone = isinstance(symbols, str | Contract)
-        several = [symbols] if isinstance(symbols, str | Contract) else list(symbols)
+        several = doors.several_of(symbols)
         turns = asyncio.Semaphore(AT_ONCE)
         with tqdm(
             total=len(several), desc="plan", unit="series", delay=SHOW_AFTER_S, file=sys.stderr

@@ -16,13 +16,14 @@ import pandas as pd
 from ibkit import clock, naming
 from ibkit.connection.loop import on_loop
 from ibkit.errors import NoDataError, WrongSeriesError
-from ibkit.history import heads, legal
+from ibkit.history import doors, heads, legal
 from ibkit.history.base import Base
 from ibkit.history.plan import Span, cut, plan, whole
 from ibkit.history.series import USUAL, Query, Series
 from ibkit.history.spans import When, bounds, check_order, read_when, to_day
 from ibkit.schema import bar_size as find_bar_size
 from ibkit.store.adjusted import refuse
+from ibkit.store.resample import clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,7 @@ class Preparing(Base):
         use_rth : bool
             Regular hours only.
         """
-        if n < 1:
-            raise ValueError(f"days counts sessions and starts at 1, got {n}")
+        doors.check_query({"days": n})
         until = read_when(end, "end") or clock.now()
         last, first_try = to_day(until), n * 7 // 5 + 5
         for length in (first_try, first_try + 30, max(MAX_LOOK_BACK, 2 * first_try)):
@@ -169,6 +169,8 @@ class Preparing(Base):
         self, contract: ContractLike, query: Query
     ) -> tuple[Contract, WhatToShow, bool]:
         """Return the instrument and which series of it is meant."""
+        doors.check_wanted(contract)
+        doors.check_query(query)
         found = await self._contracts.contract.aio(contract)
         what = query.get("what_to_show") or USUAL.get(found.secType, "TRADES")
         refuse(what)
@@ -201,7 +203,9 @@ class Preparing(Base):
         """Return how much to ask for at once, and before when there is nothing."""
         now = clock.now()
         _, head = self._steps.head(series.head_text, now)
-        known = [] if head is None else [legal.Before(head, heads.REASON.format(head))]
+        known = (
+            [] if head is None else [legal.Before(head - heads.SLACK, heads.REASON.format(head))]
+        )
         if rule := legal.never_before(series.contract, series.bar_size, now):
             known.append(rule)
         before = max(known, key=lambda one: one.until, default=None)
@@ -246,7 +250,7 @@ class Preparing(Base):
         if span is None:
             raise NoDataError(162, f"no session between {start} and {end or 'now'}", contract)
         span = whole(span, size, sessions)
-        until = cut(span[1], clock.now(), size, _within(sessions, span))
+        until = cut(span[1], clock.now(), size, _within(sessions, span), clock_of(contract)[0])
         if until <= span[0]:
             raise NoDataError(162, f"no complete {size.ib} bar since {span[0]} yet", contract)
         return span[0], until

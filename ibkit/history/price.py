@@ -106,7 +106,16 @@ class Budget:
                 page.insert(0, (now, cost))
                 del page[rules[rule].most :]
         long = rules.get(HISTORY)
-        return now - self.at + (beyond * long.span_s / long.most if long else 0.0)
+        if long is None or not beyond:
+            return now - self.at
+        # a full window repeats itself: whoever comes takes the place of the one `most` before
+        page = books.get((HISTORY, ""), [])
+        places = [when for when, cost in reversed(page) for _ in range(cost)]
+        if len(places) < long.most:
+            return now - self.at + beyond * long.span_s / long.most
+        rounds, place = divmod(beyond - 1, long.most)
+        last = places[-long.most :][place] + (rounds + 1) * long.span_s
+        return max(now, last) - self.at
 
     def _answer_s(self, bar_size: BarSize) -> float:
         """Return what one request adds where nothing but the answers takes time."""
@@ -124,6 +133,20 @@ def seconds_for(requests: int, bar_size: BarSize) -> float:
     if bar_size.seconds <= SMALL_S:
         return requests * 10.0  # 60 in ten minutes
     return requests * ANSWER_S / AT_ONCE
+
+
+def time_words(seconds: float) -> str:
+    """Return how long something takes, for people.
+
+    >>> [time_words(each) for each in (0.0, 0.3, 42.4, 400, 9000)]
+    ['no time', '<1 s', '42 s', '7 min', '2 h 30 min']
+    """
+    if seconds < 1:
+        return "<1 s" if seconds > 0 else "no time"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def plan_frame(all_series: Sequence[Series], budget: Budget | None = None) -> pd.DataFrame:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from ibkit import schema
+
 if TYPE_CHECKING:
     from ib_async import Contract
 
@@ -13,10 +15,7 @@ if TYPE_CHECKING:
     from ibkit.schema import BarSize, WhatToShow
 
 # what bars are made of when nobody says; TRADES otherwise
-USUAL: Final[dict[str, WhatToShow]] = {
-    **dict.fromkeys(("CASH", "CFD", "CMDTY"), "MIDPOINT"),  # have no trades
-    "CRYPTO": "AGGTRADES",  # IB refuses TRADES of coins: error 10299
-}
+USUAL: Final = schema.USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ Each part is a mixin in a module of its own: what is missing (`preparing`), what
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import pandas as pd
 
+from ibkit import naming
 from ibkit.connection.loop import on_loop
 from ibkit.errors import (
     NeverAvailableError,
@@ -20,16 +22,18 @@ from ibkit.errors import (
     NotYetError,
     UnknownSeriesError,
 )
-from ibkit.history import legal
+from ibkit.history import doors, legal
 from ibkit.history.adjusting import Adjusting
 from ibkit.history.fleeting import Fleeting
 from ibkit.history.gaps import GapReport
 from ibkit.history.optionbars import OptionBars
 from ibkit.history.planning import Planning
 from ibkit.history.price import plan_frame
+from ibkit.history.spans import read_when
 from ibkit.history.stitching import Stitching
 from ibkit.history.ticking import Ticking
-from ibkit.store.adjusted import how
+from ibkit.schema import bar_size as find_bar_size
+from ibkit.store.adjusted import check_adjustable, how
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,16 +138,22 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
         ((390, 7), True)
         """
         query: Query = {"days": days, "what_to_show": what_to_show, "use_rth": use_rth}
+        doors.check_wanted(contract)
+        doors.check_query(query)
+        adjusting = how(adjusted)
         kept = await self._of_expired(contract, bar_size, (start, end), query)
         if kept is not None:
             return kept
         found, what, _ = await self._wanted(contract, query)
         if legal.is_fleeting(found, what):
-            if how(adjusted):
+            if adjusting:
                 raise NotAdjustableError(
                     f"{what} of {found.symbol}", "it is never stored", "adjust the stored TRADES"
                 )
             return await self._up_to_now(found, what, bar_size, (start, end), query)
+        if adjusting:
+            size = find_bar_size(bar_size)
+            check_adjustable(naming.slug(found), size, None, what)
         series = await self.prepare.aio(found, bar_size, start, end, **query)
         late, outcome = "", None
         for first in range(0, len(series.requests), AT_ONCE):
@@ -152,9 +162,9 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
                     late = late or outcome.reason
                 elif outcome.error is not None:
                     raise outcome.error
-        read = partial(self._read, series, adjusted)
+        read = partial(self._read, series, adjusted, (start, end))
         # what waits for IB there is the factors, which must reach over what was read
-        reading = self._read_adjusted(series, read) if how(adjusted) else asyncio.to_thread(read)
+        reading = self._read_adjusted(series, read) if adjusting else asyncio.to_thread(read)
         frame = await reading
         if frame.empty:
             raise _nothing(series, outcome)
@@ -171,14 +181,24 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
                 raise one
         return cast("list[Outcome]", found)
 
-    def _read(self, series: Series, adjusted: Adjusted) -> pd.DataFrame:
-        """Return the stored bars; an empty frame if there is none."""
+    def _read(self, series: Series, adjusted: Adjusted, asked: tuple[When, When]) -> pd.DataFrame:
+        """Return the stored bars; an empty frame if there is none.
+
+        Bars of two to eight hours are asked for by whole sessions; of an instant, no bar that
+        begins on its other side is given.
+        """
         try:
             frame: pd.DataFrame = self._store.bars(
                 series.slug, series.bar_size.ib, *series.span, adjusted=adjusted, **series.key
             )
         except UnknownSeriesError:
             return pd.DataFrame()
+        if series.bar_size.intraday:
+            start, end = (read_when(when, "") for when in asked)
+            if isinstance(start, datetime) and start > series.span[0]:
+                frame = frame[frame.index >= start]
+            if isinstance(end, datetime) and end < series.span[1]:
+                frame = frame[frame.index < end]
         return frame
 
 

@@ -7,7 +7,7 @@ zone. Pure.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ibkit.contracts.hours import Session
 
 When = str | date | datetime | None
+YEARS: Final = (1900, 2200)
 
 
 def read_when(when: When, name: str) -> date | datetime | None:
@@ -33,7 +34,16 @@ def read_when(when: When, name: str) -> date | datetime | None:
     19
     """
     if isinstance(when, str):
-        when = _read_text(when.strip(), name)
+        when = _read_text(when.strip(), name) if when else None
+    if when is None:
+        return None
+    if not isinstance(when, date) or when != when:  # noqa: PLR0124 - NaT is not itself
+        raise ValueError(
+            f"{name}={when!r} is no date: write a trade date as '2026-10-01' or date(2026, 10, 1), "
+            "an instant as '2026-10-01T15:30-04:00'"
+        )
+    if not YEARS[0] <= when.year <= YEARS[1]:
+        raise ValueError(f"{name}={when} is of no year in which there are prices")
     if not isinstance(when, datetime):
         return when
     if when.tzinfo is None:
@@ -45,9 +55,7 @@ def read_when(when: When, name: str) -> date | datetime | None:
     return when.astimezone(UTC)
 
 
-def _read_text(text: str, name: str) -> date | datetime | None:
-    if not text:
-        return None
+def _read_text(text: str, name: str) -> date | datetime:
     try:
         return date.fromisoformat(text)
     except ValueError:

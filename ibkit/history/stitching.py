@@ -7,6 +7,7 @@ A mixin of `History`: which contracts, when they roll, their bars. Not here: the
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -27,7 +28,9 @@ from ibkit.errors import (
     UnknownSeriesError,
 )
 from ibkit.history.base import Base
-from ibkit.history.continuous import Adjust, Continuous, Roll, stitch
+from ibkit.history.continuous import Adjust, Continuous, Roll, stitch, without_bars
+from ibkit.history.outcomes import fresh_s
+from ibkit.log import get_logger
 from ibkit.schema import bar_size as find_bar_size
 from ibkit.store.resample import clock_of
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from ibkit.contracts.specs import FutureSpec
     from ibkit.schema import WhatToShow
 
+log = get_logger(__name__)
 A_YEAR: Final = timedelta(days=365)
 AHEAD: Final = timedelta(days=150)  # until when a contract expires that is the front month now
 WEEKS: Final = timedelta(days=14)  # in which there is a session, whatever the holidays
@@ -164,7 +168,39 @@ class Stitching(Base):
         }
         if late := [each.attrs["not_yet"] for each in bars.values() if "not_yet" in each.attrs]:
             frame.attrs["not_yet"] = late[-1]
-        return Continuous(spec.symbol, bar_size, adjust, frame, table)
+        missing = await self._barless(spec, frame, (legs, rolls), bar_size, use_rth=use_rth)
+        if missing:
+            frame.attrs["missing_sessions"] = dict(Counter(month for month, _ in missing))
+            log.warning(
+                "a continuous future has sessions without a bar",
+                root=spec.symbol,
+                sessions=len(missing),
+                first=f"{missing[0][0]} {missing[0][1]}",
+            )
+        return Continuous(spec.symbol, bar_size, adjust, frame, table, tuple(missing))
+
+    async def _barless(
+        self,
+        spec: FutureSpec,
+        frame: pd.DataFrame,
+        chain: tuple[Sequence[Leg], Sequence[Roll]],
+        bar_size: str,
+        *,
+        use_rth: bool,
+    ) -> list[tuple[str, date]]:
+        """Return the sessions of each contract, while it is the front month, without a bar."""
+        legs, rolls = chain
+        until = clock.now() - timedelta(seconds=fresh_s(find_bar_size(bar_size)))
+        other = next((leg.contract for leg in legs if leg.contract is not None), None)
+        missing: list[tuple[str, date]] = []
+        for at, leg in enumerate(legs):
+            first = leg.first if at == 0 else rolls[at - 1].day
+            sessions = await self._contracts.sessions.aio(
+                leg.contract or other or _named(spec, ""), first, leg.last, use_rth=use_rth
+            )
+            inside = [each for each in sessions if first <= each.ref_date <= leg.last]
+            missing += without_bars(frame, leg.month, inside, until)
+        return missing
 
     async def _contract_of(self, spec: FutureSpec, row: dict[str, Any]) -> Contract | None:
         """Return a contract of the chain, also an expired one; None: IB does not know it."""

@@ -32,6 +32,7 @@ from ibkit.errors import (
 from ibkit.history import outcomes, ticks
 from ibkit.history.asking import ENDS_ALL, TIMEOUT_S
 from ibkit.history.base import Base
+from ibkit.history.doors import check_query, check_wanted
 from ibkit.history.outcomes import NO_DATA, Outcome
 from ibkit.history.plan import Request
 from ibkit.history.spans import When, bounds, check_order, read_when, to_day
@@ -175,6 +176,8 @@ class Ticking(Base):
         use_rth: bool,
     ) -> Tape:
         """Return what is asked about, and what the store lacks of it."""
+        check_wanted(wanted)
+        check_query({"use_rth": use_rth})
         first, last = read_when(start, "start"), read_when(end, "end")
         if first is None:
             raise ValueError("ticks need a start; a session of a large stock has hundreds of pages")
@@ -182,7 +185,7 @@ class Ticking(Base):
         contract = await self._contracts.contract.aio(wanted)
         usual: WhatToShow = "MIDPOINT" if contract.secType in QUOTED else "TRADES"
         what = what or usual
-        if what not in ticks.DATASETS:
+        if what not in (*ticks.DATASETS,):
             raise ValueError(f"ticks are one of {', '.join(ticks.DATASETS)}, not {what!r}")
         if contract.secType == "BAG":
             reason = "IB has no ticks of combos"
@@ -217,6 +220,10 @@ class Ticking(Base):
             ask = partial(self._ask_ticks, tape)
             async with aclosing(ticks.pages(ask, start, end, fresh=fresh)) as pages:
                 async for page in pages:
+                    span = _request(page.start, page.end)
+                    if not page.ticks and (told := self._disconnected(tape, span, "no ticks")):
+                        yield told
+                        return
                     yield await asyncio.to_thread(self._keep_ticks, tape, page)
                     known = page.end
         except ENDS_ALL:
@@ -224,6 +231,8 @@ class Ticking(Base):
         except (IbkitError, ticks.BackwardsError) as error:
             rest = _request(known, end)
             outcome = self._refused(tape, rest, error)
+            if outcome.kind == "empty" and (told := self._disconnected(tape, rest, "no data")):
+                outcome = told
             if outcome.kind == "empty":
                 await asyncio.to_thread(self._confirm_no_ticks, tape, rest, outcome.reason)
             yield outcome

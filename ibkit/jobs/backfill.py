@@ -22,11 +22,13 @@ from tqdm.std import tqdm as text_tqdm
 from ibkit import naming
 from ibkit.errors import BackfillIncompleteError, IbkitError, JobQueueError
 from ibkit.history.outcomes import judge
+from ibkit.history.price import time_words
 from ibkit.jobs.bars import ENDS_ALL, KIND, BarsHandler, group_of, merge
-from ibkit.jobs.board import REFRESH_S, Board, Display, Failure, Progress, left_words
+from ibkit.jobs.board import REFRESH_S, Board, Display, Failure, Progress
 from ibkit.jobs.queue import Queue
 from ibkit.jobs.report import BackfillReport, make_report
 from ibkit.jobs.worker import Worker
+from ibkit.schema import bar_size as find_bar_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,7 +56,6 @@ LOOK_S: Final = 1.0
 SHOWN: Final = 40
 PRICED: Final = (
     "instrument", "bar_size", "what_to_show", "start", "end", "holes", "requests", "rows",
-    "minutes",
 )  # fmt: skip
 HOLE: Final = ("instrument", "bar_size", "start", "end")
 
@@ -198,6 +199,7 @@ class Backfill:
                 )
                 for key, spans in by_series(symbols).items()
             ]
+        find_bar_size(bar_size)  # wrong for all of them: said once, before anything is looked up
         several = [symbols] if isinstance(symbols, str | Contract) else list(dict.fromkeys(symbols))
         return [
             Wanted(_name(each), partial(prepare, each, bar_size, start, end, **query))
@@ -322,15 +324,21 @@ def price_lines(plan: pd.DataFrame) -> list[str]:
     frame, price = plan[plan["requests"] > 0], plan.attrs
     if frame.empty:
         return []
-    shown = frame[list(PRICED)].assign(start=frame["start"].dt.date, end=frame["end"].dt.date)
-    lines = [shown.head(SHOWN).to_string(index=False, float_format="{:.1f}".format)]
+    shown = frame[list(PRICED)].assign(
+        start=frame["start"].dt.date,
+        end=frame["end"].dt.date,
+        rows=[f"{each:,}" for each in frame["rows"]],
+        time=[time_words(60 * each) for each in frame["minutes"]],
+    )
+    lines = [shown.head(SHOWN).to_string(index=False)]
     if len(shown) > SHOWN:
         lines.append(f"and {len(shown) - SHOWN} more")
-    time = left_words(60 * price["minutes"]).removesuffix(" left") or "no time"
+    requests = f"{price['requests']:,} request" + ("s" if price["requests"] != 1 else "")
+    size = f"{price['bytes'] / 1e6:,.1f}" if price["bytes"] >= 1e5 else "<0.1"
     lines.append(
-        f"{price['requests']:,} requests for {len(shown)} series, {price['rows']:,} bars and "
-        f"{price['bytes'] / 1e6:,.1f} MB at most; about {time} at IB's pace, "
-        f"until {price['done_at']:%F %H:%M} UTC"
+        f"{requests} for {len(shown)} series, {price['rows']:,} bars and "
+        f"{size} MB at most; about {time_words(60 * price['minutes'])} at "
+        f"IB's pace, until {price['done_at']:%F %H:%M} UTC"
     )
     return lines
 

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm as auto_tqdm
 from tqdm.std import tqdm as text_tqdm
 
 from ibkit import clock
-from ibkit.history.price import seconds_for
+from ibkit.history.price import seconds_for, time_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,6 @@ REFRESH_S: Final = 0.25
 SELDOM_S: Final = 15.0
 # the pace of the last so many answers is what the rest is expected to take
 RECENT: Final = 200
-MINUTE_S: Final = 60.0
 # bars of so many seconds or less are under IB's hard rules
 HARD_S: Final = 30
 
@@ -245,13 +244,7 @@ def left_words(seconds: float | None) -> str:
     >>> [left_words(each) for each in (None, 0.0, 42.4, 400, 9000)]
     ['', '', '42 s left', '7 min left', '2 h 30 min left']
     """
-    if not seconds:
-        return ""
-    if seconds < 2 * MINUTE_S:
-        return f"{seconds:.0f} s left"
-    minutes = round(seconds / MINUTE_S)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min left" if hours else f"{minutes} min left"
+    return f"{time_words(seconds)} left" if seconds else ""
 
 
 def _in_notebook() -> bool:

@@ -98,6 +98,11 @@ class Queue(JobFile):
             A name for all of them together, see `claim`; they are added to it.
         again : bool
             Whether one that is done is done again. One that is dead gets a new life anyway.
+
+        Raises
+        ------
+        ValueError
+            A `not_before` has no zone.
         """
         with self._change() as db:
             return self._add(db, jobs, batch, again=again)
@@ -408,6 +413,8 @@ class Queue(JobFile):
             found[1] not in {"done", "dead"} or (found[1] == "done" and not again)
         ):
             return int(found[0])
+        if job.not_before is not None and job.not_before.tzinfo is None:
+            raise ValueError(f"not_before={job.not_before} of the job {job.key!r} has no time zone")
         first = self._first(db, job)
         due = job.not_before.timestamp() if job.not_before else 0.0
         row = (

@@ -65,6 +65,8 @@ class BackfillReport:
 
     def __str__(self) -> str:
         count, elsewhere = len(self.frame), int(self.frame["elsewhere"].sum())
+        if not count:
+            return "Nothing to do: no series was named."
         if self.complete and not self.requests and not elsewhere:
             return f"Nothing missing: all {self.bar_size} bars of {count} series are stored."
         words = f"{self.rows_new:,} new {self.bar_size} bars of {count} series in {self.requests}"

@@ -98,7 +98,7 @@ def how(adjusted: Adjusted) -> str:
         return ""
     if adjusted is True:
         return "dividends"
-    if adjusted not in {"splits", "dividends"}:
+    if not isinstance(adjusted, str) or adjusted not in {"splits", "dividends"}:
         raise ValueError(
             f"adjusted={adjusted!r} is none of False (as stored), 'splits' (in today's shares), "
             "True or 'dividends' (in today's shares, without dividends)"

@@ -83,7 +83,7 @@ class Answers(Timed):
         start: datetime | None = None,
         end: datetime | None = None,
         *,
-        what_to_show: WhatToShow = "TRADES",
+        what_to_show: WhatToShow | None = None,
         use_rth: bool = True,
     ) -> pd.DataFrame:
         """Return what is missing of one or several instruments: one row a hole.
@@ -93,7 +93,8 @@ class Answers(Timed):
         instrument : str, Contract, or a sequence of them, optional
             Named in full. None: all that have bars of this size.
         bar_size, what_to_show, use_rth
-            Which series.
+            Which series; None: the usual one of each, as in a backfill: TRADES, of currencies
+            MIDPOINT.
         start, end : datetime, optional
             With a zone; `end` is excluded. None: where the series' answers begin, and end.
 
@@ -109,7 +110,8 @@ class Answers(Timed):
         slugs = table.slugs() if instrument is None else instruments.slugs(instrument)
         found = []
         for slug in slugs:
-            home = self._home(slug, bar_size, what_to_show, use_rth=use_rth)
+            what = what_to_show or holes.usual(slug)
+            home = self._home(slug, bar_size, what, use_rth=use_rth)
             known = self._table(home.dataset).answered(home.slug, home.series, *coverage.ALWAYS)
             low = min((span[0] for span in known), default=None) if start is None else micros(start)
             high = max((span[1] for span in known), default=None) if end is None else micros(end)
@@ -182,5 +184,5 @@ class Answers(Timed):
 
     def _spoken(self, name: str, folder: str | None, terms: Mapping[str, Any]) -> bool:
         """Whether a folder has something of an option already."""
-        log = self._table(name).log(folder) if folder else ()
-        return any(terms.items() <= commit.series.items() for commit in log)
+        said = self._table(name).digest(folder).said.values() if folder else ()
+        return any(terms.items() <= one.series.items() for one in said)

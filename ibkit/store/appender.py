@@ -111,7 +111,7 @@ class Appender:
 
     def _next(self, slugs: Mapping[str, Any]) -> int:
         """Return an id above all that these instruments know, even if the clock went back."""
-        known = [log[-1].commit_id for slug in slugs if (log := self._table.log(slug))]
+        known = [self._table.digest(slug).latest for slug in slugs]
         known += [self._table.wal.latest(slug) for slug in slugs if slug not in self._asked]
         self._asked.update(slugs)
         return int(max(micros(clock.now()), self._last + 1, *(one + 1 for one in known), 1))

@@ -16,7 +16,6 @@ from ibkit import clock
 from ibkit.errors import StoreError
 from ibkit.log import get_logger
 from ibkit.store import disk, wal
-from ibkit.store.table import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,7 +95,7 @@ def _is_done(segment: wal.Segment, table: Table, grace_s: float) -> bool:
     if segment.damaged or age < grace_s:
         return False
     return all(
-        sealed(table.log(slug)).get(segment.name, 0) >= segment.end(slug)
+        table.digest(slug).sealed.get(segment.name, 0) >= segment.end(slug)
         for slug in segment.slugs()
     )
 

@@ -62,7 +62,7 @@ def _option_rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
         tuple(row[name] for name in options.SERIES): row
         for row in options.rows_by_contract(table, slug).to_dict("records")
     }
-    spoken = (commit.series for commit in table.log(slug) if commit.span and commit.series)
+    spoken = (one.series for one in table.digest(slug).said.values() if one.spoken and one.series)
     keys = {tuple(series.get(name) for name in options.SERIES) for series in spoken}
     paths = [table.part(slug, code) for code in table.stored(slug)]
     total = sum(table.door.medium.size(path) for path in paths if table.door.medium.exists(path))
@@ -90,9 +90,9 @@ def _rows(table: Table, slug: str) -> Iterable[dict[str, Any]]:
     tail = table.fresh(slug)
     for key in set() if tail is None else _keys(table, tail.rows):
         found[key] = _Series(live=_live(table, slug, key))
-    for commit in table.log(slug):
-        if commit.span is not None and commit.series:
-            found.setdefault(_key(table, commit.series), _Series())
+    for said in table.digest(slug).said.values():
+        if said.spoken and said.series:
+            found.setdefault(_key(table, said.series), _Series())
     for code in table.stored(slug):
         path = table.part(slug, code)
         footer = files.read_footer(path, table.dataset, door=table.door)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from ibkit import naming
+from ibkit.schema import USUAL
 from ibkit.store import spans
 from ibkit.store.journal import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ibkit.schema import WhatToShow
     from ibkit.store.spans import Span
 
 TYPES: Final = {
@@ -27,6 +29,15 @@ TYPES: Final = {
     "start": "datetime64[us, UTC]",
     "end": "datetime64[us, UTC]",
 }
+
+
+def usual(slug: str) -> WhatToShow:
+    """Return the series of an instrument that is meant where none is named.
+
+    >>> usual("STK-AAPL-SMART-USD"), usual("CASH-EUR-IDEALPRO-USD")
+    ('TRADES', 'MIDPOINT')
+    """
+    return USUAL.get(naming.from_slug(slug).secType, "TRADES")
 
 
 def frame(
@@ -42,7 +53,7 @@ def frame(
         {
             "instrument": naming.shorthand(naming.from_slug(slug)),
             "bar_size": bar_size,
-            "what_to_show": series.get("what_to_show", "TRADES"),
+            "what_to_show": series.get("what_to_show") or usual(slug),
             "use_rth": series.get("use_rth", True),
             "start": moment(low),
             "end": moment(high),

@@ -7,27 +7,34 @@ spans are answered for. A torn last line was never acknowledged and is passed ov
 from __future__ import annotations
 
 import json
+import operator
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 from ibkit.errors import CorruptFileError
+from ibkit.store.digest import Digest
 from ibkit.store.locks import renewed
 from ibkit.store.medium import LOCAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ibkit.store.medium import Medium
     from ibkit.store.spans import Span
 
+T = TypeVar("T")
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Operation = Literal[
     "upsert", "replace_range", "confirm_empty", "seal", "repair", "encrypt", "rotate_key", "none"
 ]
-KEPT: Final = 512  # journals held in memory
+# held in memory, of all journals together: commits at 2 KB, and entries of digests at 100 bytes
+COMMITS: Final = 8_192
+ENTRIES: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +150,32 @@ def micros(when: datetime) -> int:
 
 
 class Journals:
-    """Appends to journals, and reads them; what was read before is not read again.
+    """Appends to journals, and reads them; what was read of late is not read again.
 
-    Safe in threads. Between processes the caller's lock orders the appends.
+    Safe in threads. Between processes the caller's lock orders the appends. What is held in memory
+    is bounded, whatever the number of commits: they themselves are for those who ask for history,
+    a write and a read ask for the digest.
     """
 
-    def __init__(self, medium: Medium = LOCAL) -> None:
-        self._medium = medium
-        self._known: OrderedDict[Path, _Known] = OrderedDict()
-        self._lock = Lock()
+    def __init__(
+        self, medium: Medium = LOCAL, *, commits: int = COMMITS, entries: int = ENTRIES
+    ) -> None:
+        self._medium, self._most = medium, (commits, entries)
+        self.renew()
         renewed(self)
 
     def renew(self) -> None:
         """Begin anew in a forked child: another thread may have been reading just then."""
-        self._known, self._lock = OrderedDict(), Lock()
+        commits, entries = self._most
+        self._commits: _Held[tuple[Commit, ...]] = _Held(commits, (), operator.add, len)
+        self._digests: _Held[Digest] = _Held(entries, Digest(), Digest.after, _size)
+        self._lock = Lock()
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many commits, and how many entries of digests, are in memory now."""
+        with self._lock:
+            return self._commits.weight, self._digests.weight
 
     def append(self, path: Path, commit: Commit) -> None:
         """Write `commit` as the journal's next line; it is on the disk when this returns."""
@@ -165,28 +184,63 @@ class Journals:
     def read(self, path: Path) -> tuple[Commit, ...]:
         """Return all commits, oldest first; none where there is no journal."""
         with self._lock:
-            known = self._known.pop(path, None)
-            self._known[path] = known = _read_on(path, known, self._medium)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
-            return known.commits
+            return self._commits.read(path, self._medium)
+
+    def digest(self, path: Path) -> Digest:
+        """Return what all commits come to; the empty one where there is no journal."""
+        with self._lock:
+            return self._digests.read(path, self._medium)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Generic[T]):
     inode: int
     offset: int
-    commits: tuple[Commit, ...]
+    value: T
+    weight: int
 
 
-def _read_on(path: Path, known: _Known | None, medium: Medium) -> _Known:
-    """Read what was appended since `known`."""
-    known = known or _Known(0, 0, ())
-    inode, start, content = medium.read_on(path, "a journal", known.inode, known.offset)
-    whole = content.rfind(b"\n") + 1
-    fresh = [from_line(line, path) for line in content[:whole].split(b"\n") if line]
-    before = known.commits if start else ()
-    return _Known(inode, start + whole, (*before, *(commit for commit in fresh if commit)))
+class _Held(Generic[T]):
+    """What journals come to, by path: the latest used, as long as they weigh `most` together."""
+
+    def __init__(
+        self,
+        most: int,
+        nothing: T,
+        after: Callable[[T, tuple[Commit, ...]], T],
+        weigh: Callable[[T], int],
+    ) -> None:
+        self.weight = 0
+        self._most, self._nothing, self._after, self._weigh = most, nothing, after, weigh
+        self._known: OrderedDict[Path, _Known[T]] = OrderedDict()
+
+    def read(self, path: Path, medium: Medium) -> T:
+        """Return the value of a journal; only what was appended since is read."""
+        known = self._known.pop(path, None)
+        self.weight -= known.weight if known else 0
+        inode, offset = (known.inode, known.offset) if known else (0, 0)
+        inode, start, content = medium.read_on(path, "a journal", inode, offset)
+        whole = content.rfind(b"\n") + 1
+        lines = (from_line(line, path) for line in content[:whole].split(b"\n") if line)
+        fresh = tuple(commit for commit in lines if commit)
+        value = known.value if known and start else self._nothing
+        if fresh:
+            value = self._after(value, fresh)
+        self._keep(path, _Known(inode, start + whole, value, self._weigh(value) + 1))
+        return value
+
+    def _keep(self, path: Path, known: _Known[T]) -> None:
+        if known.weight > self._most:  # alone too much: nothing else has to go for it
+            return
+        self._known[path] = known
+        self.weight += known.weight
+        while self.weight > self._most:
+            _, gone = self._known.popitem(last=False)
+            self.weight -= gone.weight
+
+
+def _size(digest: Digest) -> int:
+    return digest.size
 
 
 def to_line(commit: Commit) -> bytes:

@@ -100,10 +100,10 @@ def find(table: Table, contract: Contract) -> tuple[str | None, dict[str, Any]]:
     same = {name: value for name, value in wanted.items() if name != "trading_class"}
     under = [slug for slug in table.slugs() if _fits(slug, contract)]
     there = {
-        (slug, str(commit.series["trading_class"]))
+        (slug, str(said.series["trading_class"]))
         for slug in under
-        for commit in table.log(slug)
-        if commit.series.get("expiry") and same.items() <= commit.series.items()
+        for said in table.digest(slug).said.values()
+        if said.series.get("expiry") and same.items() <= said.series.items()
     }
     mine = sorted(one for one in there if one[1] == wanted["trading_class"])
     if not mine and not contract.tradingClass:
@@ -171,8 +171,7 @@ class View:
         if self._folder is None:
             return []
         wanted = {**self._terms, **series}
-        log = self._table.log(self._folder)
-        found = {commit.source for commit in log if commit.series == wanted}
+        found = self._table.digest(self._folder).sources(wanted)
         return sorted(found) or self._loose(series)
 
     def _loose(self, series: Mapping[str, Any]) -> list[str]:

@@ -366,7 +366,7 @@ class Reading:
 
         def one(slug: str) -> tuple[str, pa.Table]:
             rows = _some(table, slug, low, high, [*dict.fromkeys([*names, "ts", *where])], where)
-            if not rows.num_rows and not table.log(slug) and table.fresh(slug) is None:
+            if not rows.num_rows and not table.digest(slug).latest and table.fresh(slug) is None:
                 raise unknown.instrument(table, slug)
             return slug, rows.select(names)
 
@@ -536,10 +536,10 @@ def _plain(
 
 def _oldest(table: Table, slug: str) -> int | None:
     """Return the first commit that rows can be of; None: not known, rows of streams are older."""
-    log = table.log(slug)
-    if not log or any(commit.sealed for commit in log) or table.wal.segments(slug):
+    digest = table.digest(slug)
+    if not digest.first or digest.sealed or table.wal.segments(slug):
         return None
-    return log[0].commit_id
+    return digest.first
 
 
 def slugs_of(table: Table, instrument: Any) -> list[str]:

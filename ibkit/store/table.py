@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ibkit.schema import Dataset
     from ibkit.store.cache import Cache, Loan
+    from ibkit.store.digest import Digest
     from ibkit.store.medium import Door
     from ibkit.store.spans import Span
 
@@ -173,18 +174,17 @@ class Table:
     def fresh(self, slug: str) -> Tail | None:
         """Return the rows that streams appended and no file has yet; None: there are none."""
         segments = self.wal.segments(slug)
-        return self.wal.tail(slug, segments, sealed(self.log(slug))) if segments else None
+        return self.wal.tail(slug, segments, self.sealed(slug)) if segments else None
 
     @STORE.timing()
     def _commit(self, slug: str, table: pa.Table, order: Write) -> Commit:
-        log = self.log(slug)
         parts = self._by_period(slug, table, order)
         before = {
             code: files.read_footer(self.part(slug, code), self.dataset, door=self.door)
             for code, _ in parts
         }
         latest = max(
-            [0, *(commit.commit_id for commit in log[-1:])]
+            [self.digest(slug).latest]
             + [footer.commit_id for footer in before.values() if footer]
             + [self.wal.latest(slug)]
         )
@@ -248,7 +248,7 @@ class Table:
             additive = merged.additive
             put, change = self._put(code, merged.table, commit, before, additive=additive)
             puts.append(put)
-        elif before is not None and not self._journaled(commit.instrument, before.commit_id):
+        elif before is not None and not self._journaled(commit.instrument, code, before.commit_id):
             change = self._adopted(code, commit, before)
         else:
             return commit
@@ -302,7 +302,11 @@ class Table:
         digest = hashlib.sha256(content).hexdigest()
         return put, FileChange(label, table.num_rows, len(content), digest, kept)
 
-    def _journaled(self, slug: str, commit_id: int) -> bool:
+    def _journaled(self, slug: str, code: int, commit_id: int) -> bool:
+        """Whether the commit that wrote the file of a period is in the journal."""
+        label = layout.label(code, self.dataset.grain)
+        if self.digest(slug).periods.get(label) == commit_id:
+            return True
         return any(commit.commit_id == commit_id for commit in reversed(self.log(slug)))
 
     def _adopted(self, code: int, commit: Commit, found: files.Footer) -> FileChange:
@@ -355,7 +359,7 @@ class Table:
                 part = self._read_part(slug, code, new, columns, series, loan)
                 if part is not None:
                     parts.append(cut(part, start, end, ordered=series is not None))
-            if tail is None or tail.since == sealed(self.log(slug)):
+            if tail is None or tail.since == self.sealed(slug):
                 break
         if loan is not None and (whole := loan.whole()) is not None:
             return cut(whole, start, end, ordered=True)
@@ -486,13 +490,20 @@ class Table:
         """Return the commits of an instrument, oldest first."""
         return self._journals.read(self._paths.journal(self.dataset, slug))
 
+    def digest(self, slug: str) -> Digest:
+        """Return what the journal of an instrument comes to; it costs less than `log`."""
+        return self._journals.digest(self._paths.journal(self.dataset, slug))
+
+    def sealed(self, slug: str) -> Marks:
+        """Return how far each segment is sealed, by the word of the journal."""
+        return dict(self.digest(slug).sealed)
+
     def answered(self, slug: str, series: Mapping[str, Any], start: int, end: int) -> list[Span]:
         """Return the spans of one series that need not be asked for, as far as they are wanted.
 
         What the journal claims for a period whose file somebody removed does not count.
         """
-        log = self.log(slug)
-        claimed = [span for commit in log if commit.series == series and (span := commit.covers())]
+        claimed = self.digest(slug).spans(series)
         lost = [
             layout.bounds(code, self.dataset.grain)
             for code in self.written(slug)
@@ -503,12 +514,12 @@ class Table:
 
     def sources(self, slug: str, series: Mapping[str, Any]) -> list[str]:
         """Return where the rows and answers of a series came from; none: it is unknown."""
-        log = self.log(slug)
-        return sorted({commit.source for commit in log if commit.series in (series, {})})
+        digest = self.digest(slug)
+        return sorted(digest.sources(series) | digest.sources({}))
 
     def written(self, slug: str) -> set[int]:
         """Return the numbers of the periods that the journal knows a file of."""
-        labels = {change.period for commit in self.log(slug) for change in commit.files}
+        labels = self.digest(slug).periods
         if self.dataset.grain == "all":
             return {0} if labels else set()
         found = [layout.code(label, self.dataset.grain) for label in labels]

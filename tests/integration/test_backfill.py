@@ -18,6 +18,7 @@ from ibkit.errors import (
     UnknownContractError,
 )
 from ibkit.jobs import Queue
+from ibkit.schema import InvalidBarSizeError
 from ibkit.sim.testing import gateway
 
 SYMBOLS = ["AAPL", "FUT:ES", "CASH:EURUSD"]
@@ -207,6 +208,29 @@ def test_the_frames_of_holes_and_gaps_can_be_given_as_they_are(kit):
     assert gaps["missing"].tolist() == [0, 390, 0]
     assert kit.backfill(gaps, progress=False).rows_new == 390
     assert kit.backfill(holes, progress=False).rows_new == 0
+
+
+def test_holes_of_a_currency_are_of_the_series_that_it_has(kit):
+    first, second = kit.history.sessions("CASH:EURUSD", 2, "2026-10-21")
+    kit.backfill("CASH:EURUSD", "1 hour", second.start, second.end, progress=False)
+
+    holes = kit.store.holes("CASH:EURUSD", "1 hour", first.start, second.end)
+    report = kit.backfill(holes, progress=False)
+
+    assert holes["what_to_show"].tolist() == ["MIDPOINT"]
+    assert report.rows_new > 0
+    assert kit.store.holes("CASH:EURUSD", "1 hour", first.start, second.end).empty
+
+
+def test_no_holes_are_nothing_to_do(kit):
+    none = kit.store.holes(None, "1 hour")
+
+    assert str(kit.backfill(none)) == "Nothing to do: no series was named."
+
+
+def test_a_wrong_bar_size_is_one_error_and_not_a_failure_of_each(kit):
+    with pytest.raises(InvalidBarSizeError):
+        kit.backfill(["AAPL", "MSFT"], "1min")
 
 
 def test_a_frame_without_the_columns_is_refused(kit):

@@ -223,9 +223,10 @@ def test_an_order_that_ib_never_took_is_refused_in_ibs_words(kit, far, monkeypat
 
 
 def test_an_interrupt_before_the_socket_leaves_nothing_unresolved(kit, monkeypatch):
-    slow, intend = threading.Event(), Journal.intend
+    begun, slow, intend = threading.Event(), threading.Event(), Journal.intend
 
     def late(self, wish, *, again):
+        begun.set()
         slow.wait(10)
         return intend(self, wish, again=again)
 
@@ -233,9 +234,10 @@ def test_an_interrupt_before_the_socket_leaves_nothing_unresolved(kit, monkeypat
 
     async def place_and_give_up():
         task = asyncio.ensure_future(kit.orders.market.aio("AAPL", "BUY", 1, key="stopped"))
-        await asyncio.wait({task}, timeout=0.3)
+        assert await asyncio.to_thread(begun.wait, 30)
         task.cancel()
         await asyncio.wait({task}, timeout=0.1)
+        await asyncio.to_thread(kit.link.loop.call, lambda: None)  # it knows of the cancel by now
         slow.set()
         await asyncio.wait({task})
 

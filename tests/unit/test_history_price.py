@@ -127,3 +127,21 @@ def test_only_the_open_part_of_what_is_asked_has_rows():
     assert rows_of(found, []) == 0
     assert rows_of(found, found.requests) == 5 * 390
     assert date(2026, 11, 2) == found.sessions[0].ref_date
+
+
+@pytest.mark.parametrize("used", [0, 15, 40])
+@pytest.mark.parametrize("what", ["TRADES", "BID_ASK"])
+@pytest.mark.parametrize("many", [241, 300, 301, 630])
+def test_beyond_what_is_simulated_the_windows_go_on_as_they_would(used, what, many):
+    contracts = [Contract(conId=n, secType="STK", exchange="SMART") for n in (1, 2, 3)]
+    asks = [
+        ask_for("reqHistoricalData", contracts[n % 3], f"{n}", "1800 S", "5 secs", what, 1)
+        for n in range(many)
+    ]
+    sent = {(HISTORY, ""): [(95.0 - 3 * n, 1) for n in range(used)]}
+    budget = Budget(Books(sent=sent), 100.0)
+
+    whole = budget.wait(asks)
+    cost = 2 if what == "BID_ASK" else 1
+
+    assert budget.wait(asks[:240], cost * (many - 240)) == pytest.approx(whole, abs=20)

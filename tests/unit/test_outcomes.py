@@ -50,8 +50,49 @@ def test_an_answer_from_the_first_session_on_is_the_whole_answer():
 def test_sessions_before_the_first_bar_are_not_confirmed():
     verdict = reading(at(4, 15), at(6, 20, 55))
 
+    # what was cut may have been cut in the middle of a session
+    assert verdict.answered == (at(4, 15), at(6, 21, 0))
+    assert verdict.rest == (at(2), at(4, 15))
+
+
+def test_a_first_bar_at_the_open_leaves_the_sessions_before_it():
+    verdict = reading(at(4), at(6, 20, 55))
+
     assert verdict.answered == (at(3, 21, 0), at(6, 21, 0))
     assert verdict.rest == (at(2), at(3, 21, 0))
+
+
+def test_a_long_answer_that_begins_late_in_a_session_may_be_cut():
+    late = {"size": bar_size("10 secs"), "request": Request(at(6), at(6, 21, 0), at(6, 21, 0), "")}
+
+    assert reading(at(6, 18), at(6, 20, 55), received=999, **late).rest is None
+    assert reading(at(6, 14, 35), at(6, 20, 55), received=2_000, **late).rest is None
+    cut = reading(at(6, 18), at(6, 20, 55), received=1_080, **late)
+    assert (cut.rest, cut.answered) == ((at(6), at(6, 18)), (at(6, 18), at(6, 21, 0)))
+
+
+def test_the_last_bar_of_data_that_lag_behind_is_asked_for_again():
+    """Data that are fifteen minutes old end with half a bar, which must not stay for ever."""
+    now = at(6, 20, 0)
+    running = Request(at(6), now, now, "1 D")
+
+    late = reading(at(6), at(6, 19, 40), now=now, request=running)
+    whole = reading(at(6), at(6, 19, 55), now=now, request=running)
+    only = reading(at(6), at(6), now=now, request=running)
+
+    assert late.answered == (at(6), at(6, 19, 40))
+    assert whole.answered == (at(6), now)
+    assert (only.kind, only.answered) == ("data", None)
+
+
+def test_the_bar_of_a_day_that_has_just_ended_is_asked_for_again():
+    request = Request(at(2), at(6, 21, 0), at(6, 21, 0), "5 D")
+
+    soon = reading(at(2), at(6), now=at(6, 21, 10), size=DAY, request=request)
+    later = reading(at(2), at(6), now=at(6, 22, 0), size=DAY, request=request)
+
+    assert soon.answered == (at(2), at(6))
+    assert later.answered == (at(2), at(6, 21, 0))
 
 
 def test_sessions_after_the_last_bar_are_confirmed_when_they_are_old():
@@ -61,7 +102,7 @@ def test_sessions_after_the_last_bar_are_confirmed_when_they_are_old():
 def test_what_comes_after_the_last_bar_of_a_fresh_span_is_not():
     fresh = reading(at(2), at(6, 20, 40), now=at(6, 21, 10))
 
-    assert fresh.answered == (at(2), at(6, 20, 45))
+    assert fresh.answered == (at(2), at(6, 20, 40))
 
 
 @pytest.mark.parametrize(

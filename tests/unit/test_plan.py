@@ -1,10 +1,13 @@
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from ibkit.contracts.hours import Session
-from ibkit.history.plan import cut, plan
+from ibkit.history.ladders import Step
+from ibkit.history.plan import Request, cut, plan, step_of
 from ibkit.history.spans import bounds, check_order, read_when
 from ibkit.schema import bar_size
 
@@ -107,6 +110,44 @@ def test_a_date_is_a_session_and_an_instant_has_a_zone():
         read_when("2026-11-03 09:30", "start")
     with pytest.raises(ValueError, match="is no date"):
         read_when("yesterday", "end")
+
+
+@pytest.mark.parametrize(
+    "when", ["  ", 20261103, 1.5, True, [], pd.NaT, np.datetime64("2026-11-03"), "0001-01-01"]
+)
+def test_what_is_no_date_is_refused(when):
+    with pytest.raises(ValueError, match="start="):
+        read_when(when, "start")
+
+
+@pytest.mark.parametrize(
+    ("size", "until"), [("1 hour", (4, 30)), ("20 mins", (5, 10)), ("30 mins", (5, 0))]
+)
+def test_bars_lie_on_the_clock_of_an_exchange_that_is_half_an_hour_off(size, until):
+    mumbai = [Session(at(3, 3, 45), at(3, 10), date(2026, 11, 3))]
+
+    assert cut(at(3, 10), at(3, 5, 12), bar_size(size), mumbai, "Asia/Kolkata") == at(3, *until)
+
+
+def test_the_last_bar_of_a_session_is_complete_when_the_session_is():
+    session = [Session(at(3, 14, 30), at(3, 21, 15), date(2026, 11, 3))]
+    hour = bar_size("1 hour")
+
+    assert cut(at(3, 21, 15), at(3, 21, 20), hour, session) == at(3, 21, 15)
+    assert cut(at(3, 21, 15), at(3, 21, 10), hour, session) == at(3, 21)
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "until", "step"),
+    [
+        (MIN, at(3, 14, 30), at(3, 21), Step(1)),
+        (MIN, at(3, 17), at(3, 21), Step(seconds=14_400)),
+        (bar_size("5 secs"), at(3, 14, 30), at(3, 21), Step(seconds=23_400)),
+        (bar_size("5 mins"), at(3, 17), at(3, 21), Step(1)),
+    ],
+)
+def test_a_whole_session_is_a_step_of_a_day_where_steps_are_days(size, start, until, step):
+    assert step_of(Request(start, until, until, ""), size, week()) == step
 
 
 def test_bounds_of_dates_are_their_sessions():

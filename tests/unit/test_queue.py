@@ -85,11 +85,57 @@ def test_not_before_is_heeded(queue, clock):
     assert keys(queue.claim()) == ["1"]
 
 
+def test_an_instant_without_a_zone_is_refused_and_nothing_is_added(queue):
+    with pytest.raises(ValueError, match="no time zone"):
+        queue.add([NewJob("a", "1"), NewJob("a", "2", not_before=datetime(2026, 1, 1))])  # noqa: DTZ001 - what is refused
+
+    assert queue.frame().empty
+
+
 def test_what_is_claimed_is_nobody_elses(queue, make):
     queue.add([NewJob("a", "1")])
 
     assert len(queue.claim()) == 1
     assert make().claim() == []
+
+
+def test_what_a_dead_process_had_is_free_at_once(queue, make):
+    other = make()
+    queue.add([NewJob("a", "1")])
+    queue.begin("its batch")
+    queue.claim()
+    queue._owner.let_go()  # as the kernel does after kill -9
+
+    [job] = other.claim()
+
+    assert job.token == 2
+    assert other.frame()["deaths"].tolist() == [1]
+    assert other.workers() == 0
+
+
+def test_nobody_looks_for_work_in_the_middle_of_anothers_change(queue, make):
+    other = make()
+    queue.add([NewJob("a", "1")])
+    other._db.execute("PRAGMA busy_timeout = 0")
+
+    with queue._change(), pytest.raises(JobQueueError, match="locked"):
+        other.claim()
+
+    assert keys(other.claim()) == ["1"]
+
+
+def test_a_crash_between_the_effect_and_the_end_undoes_the_effect(queue, make, monkeypatch):
+    queue.add([NewJob("a", "1")])
+    [job] = queue.claim()
+
+    def cut(*_, **__):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(queue, "_end", cut)
+    with pytest.raises(RuntimeError):
+        queue.complete(job, effect=lambda db: db.execute("CREATE TABLE happened (key TEXT)"))
+
+    assert not make()._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'happened'").fetchall()
 
 
 def test_an_unrenewed_claim_is_lost_and_its_completion_refused(queue, make, clock):
@@ -105,6 +151,22 @@ def test_an_unrenewed_claim_is_lost_and_its_completion_refused(queue, make, cloc
 
     assert theirs.token == mine.token + 1
     assert queue.get([mine.id])[0].result == "theirs"
+
+
+def test_a_claim_that_was_lost_and_taken_again_by_the_same_worker_counts_only_once(queue, clock):
+    queue.add([NewJob("a", "1")])
+    [old] = queue.claim()
+    clock.pass_(31)
+    [new] = queue.claim()
+
+    for call in (queue.complete, lambda job: queue.fail(job, "no")):
+        with pytest.raises(StaleJobError):
+            call(old)
+    queue.release([old])
+    assert queue.renew([old, new]) == [old]
+    queue.complete(new, "once")
+
+    assert queue.get([new.id])[0].result == "once"
 
 
 def test_a_renewed_claim_holds(queue, make, clock):
