@@ -90,7 +90,7 @@ def test_the_demo_fetches_reports_and_does_nothing_twice(ibkit, workspace):
 def interrupt_in_the_middle(process):
     """Press Ctrl-C when some requests of many were answered; return what stderr said."""
     said = ""
-    while not re.search(r"\b([1-9]\d?)/\d\d\b.*request/s", said):
+    while not re.search(r"\b[1-9]\d?/60\b", said):
         letter = process.stderr.read(1)
         assert letter, f"it ended first: {said}"
         said += letter
