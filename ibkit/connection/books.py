@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import sqlite3
 import sys
 import threading
@@ -24,6 +23,7 @@ import platformdirs
 from ibkit import clock
 from ibkit.connection.asks import CLIENT_ID
 from ibkit.connection.budget import Ask, Books, Round, plan_round
+from ibkit.connection.owners import Owner
 from ibkit.errors import LedgerError, LoopThreadError
 from ibkit.log import get_logger
 
@@ -103,15 +103,14 @@ class Bookkeeper:
         self._name = name or Path(sys.argv[0] or "python").name
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._owner = secrets.token_hex(8)
-        self._owners = path.with_suffix(".owners") if path is not None else None
-        self._descriptor = -1
         self._closed = False
         self._now = now
         self._base = 0.0
         with self._ours():
             self._db = self._open()
-            self._enlist()
+            self._owner = Owner(path and path.with_suffix(".owners"))
+            row = (self._owner.name, self._pid, self._name)
+            self._db.execute("INSERT INTO owners VALUES (?, ?, ?)", row)
         if now is None:
             self._base = self._agree()
         BOOKKEEPERS.add(self)
@@ -203,17 +202,12 @@ class Bookkeeper:
             return
         with self._lock:
             with suppress(sqlite3.Error):  # what stays is found by the next who looks: no lock
-                self._forget(self._db, self._owner)
+                self._forget(self._db, self._owner.name)
             self._db.close()
-            if self._owners is not None:
-                (self._owners / self._owner).unlink(missing_ok=True)
-                os.close(self._descriptor)
+            self._owner.close()
 
     def after_fork(self) -> None:
-        """Let go of the parent's lock, in the child: it must not outlive the parent there."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Keep the parent's connection open in the child, whose lock `owners` has let go."""
         INHERITED.append(self._db)  # closing it here could end the parent's log
 
     # --- the file --------------------------------------------------------------------------------
@@ -325,44 +319,19 @@ class Bookkeeper:
 
     def _lease(self, db: sqlite3.Connection, key: str, rule: str, name: str, cost: int) -> None:
         since = clock.now().isoformat(timespec="seconds")
-        row = (key, self._owner, rule, name, cost, since)
+        row = (key, self._owner.name, rule, name, cost, since)
         db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?)", row)
 
     # --- owners ----------------------------------------------------------------------------------
 
-    def _enlist(self) -> None:
-        """Take a lock of our own that only the end of this process, or `close`, gives up."""
-        if self._owners is not None:
-            self._owners.mkdir(mode=0o700, exist_ok=True)
-            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-            self._descriptor = os.open(self._owners / self._owner, flags, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        row = (self._owner, self._pid, self._name)
-        self._db.execute("INSERT INTO owners VALUES (?, ?, ?)", row)
-
     def _bury(self, db: sqlite3.Connection) -> int:
         """Free what dead owners held; return how many there were."""
-        rows = db.execute("SELECT id FROM owners WHERE id != ?", (self._owner,)).fetchall()
-        dead = [owner for (owner,) in rows if self._is_dead(owner)]
+        rows = db.execute("SELECT id FROM owners WHERE id != ?", (self._owner.name,)).fetchall()
+        dead = [owner for (owner,) in rows if not self._owner.alive(owner)]
         for owner in dead:
             self._forget(db, owner)
-            if self._owners is not None:
-                (self._owners / owner).unlink(missing_ok=True)
+            self._owner.bury(owner)
         return len(dead)
-
-    def _is_dead(self, owner: str) -> bool:
-        assert self._owners is not None  # books in memory have one owner
-        try:
-            descriptor = os.open(self._owners / owner, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
 
     def _forget(self, db: sqlite3.Connection, owner: str) -> None:
         db.execute("DELETE FROM leases WHERE owner = ?", (owner,))

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ibkit import clock
+from ibkit.connection.owners import Owner
 from ibkit.errors import JobQueueError
-from ibkit.jobs.owners import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

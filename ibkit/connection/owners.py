@@ -20,13 +20,16 @@ class Owner:
 
     Parameters
     ----------
-    folder : Path
-        Where the locks are; made if need be.
+    folder : Path or None
+        Where the locks are; made if need be. None: nobody else shares what is owned.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.name = secrets.token_hex(8)
         self._folder = folder
+        self._descriptor = -1
+        if folder is None:
+            return
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         self._descriptor = os.open(folder / self.name, flags, 0o600)
@@ -35,6 +38,8 @@ class Owner:
 
     def alive(self, name: str) -> bool:
         """Whether the process of the owner `name` still runs."""
+        if self._folder is None:
+            return name == self.name
         if name == self.name:
             return self._descriptor >= 0
         try:
@@ -51,7 +56,8 @@ class Owner:
 
     def bury(self, name: str) -> None:
         """Remove the file of a dead owner."""
-        (self._folder / name).unlink(missing_ok=True)
+        if self._folder is not None:
+            (self._folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Be dead. Again is allowed."""
