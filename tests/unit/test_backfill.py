@@ -11,7 +11,6 @@ import typer
 from ib_async import Stock
 
 from ibkit.cli_jobs import read_symbols
-from ibkit.errors import StoreAccessError
 from ibkit.history.plan import Request
 from ibkit.history.series import Series
 from ibkit.jobs.backfill import by_series
@@ -193,7 +192,7 @@ def test_symbols_come_from_the_line_and_from_files(tmp_path):
     path.write_text("AAPL\n\n# none\nFUT:ES # front\n")
 
     assert read_symbols(["SPY", f"@{path}"]) == ["SPY", "AAPL", "FUT:ES"]
-    with pytest.raises(StoreAccessError, match="no such"):
+    with pytest.raises(typer.BadParameter, match="no such"):
         read_symbols([f"@{tmp_path}/no such"])
     path.write_text("# none\n")
     with pytest.raises(typer.BadParameter):
