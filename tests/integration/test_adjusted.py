@@ -18,23 +18,10 @@ from ibkit.errors import (
 from ibkit.history.actions import read_wsh
 from ibkit.history.adjusting import Adjusting
 from ibkit.sim.actions import actions
-from ibkit.sim.testing import gateway
 
 SPAN = {"start": "2025-09-02", "end": "2026-10-30"}
 # IB rounds ADJUSTED_LAST to the cent; ours are not rounded
 TOLERANCE = 0.005 + 1e-6
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-import ibkit
 from ibkit.errors import (
     BackfillIncompleteError,
     NoPermissionError,
@@ -19,22 +18,9 @@ from ibkit.errors import (
 )
 from ibkit.jobs import Queue
 from ibkit.schema import InvalidBarSizeError
-from ibkit.sim.testing import gateway
 
 SYMBOLS = ["AAPL", "FUT:ES", "CASH:EURUSD"]
 SPAN = {"days": 3, "end": "2026-10-21"}
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 @pytest.fixture

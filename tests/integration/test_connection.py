@@ -20,15 +20,8 @@ import ibkit
 from ibkit import clock, errors
 from ibkit.metrics import REGISTRY
 from ibkit.sim import launch
-from ibkit.sim.testing import gateway
 
 HISTORY = ("", "1 D", "1 min", "TRADES", True, 2)
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
 
 
 @pytest.fixture

@@ -6,25 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import ibkit
 from ibkit.contracts.rolls import RollRule
 from ibkit.errors import MissingContractError, NoCommonBarError, StitchError
 from ibkit.history.service import History
-from ibkit.sim.testing import gateway
 
 YEAR = ("2025-11-03", "2026-10-30")
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 @pytest.fixture

@@ -6,25 +6,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-import ibkit
 from ibkit import plots
 from ibkit.errors import UnknownContractError
 from ibkit.history import gaps
-from ibkit.sim.testing import gateway
 
 COUNTS = ["expected", "stored", "quiet", "confirmed", "missing", "state"]
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 def rows(frame):

@@ -6,24 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import ibkit
 from ibkit import clock
 from ibkit.errors import NoDataError, RequestTimeoutError
-from ibkit.sim.testing import gateway
 
 TUESDAY = date(2026, 10, 20)
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 @pytest.fixture

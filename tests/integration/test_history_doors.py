@@ -12,16 +12,9 @@ from ibkit.history.ladders import Step
 from ibkit.history.steps import PATIENCE
 from ibkit.history.ticking import Ticking
 from ibkit.schema import bar_size
-from ibkit.sim.testing import gateway
 
 DAY = ("2026-10-20", "2026-10-20")
 NOTHING = "Historical Market Data Service error message:HMDS query returned no data: AAPL@SMART"
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
 
 
 @pytest.fixture

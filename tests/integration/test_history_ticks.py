@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-import ibkit
 from ibkit.errors import (
     NoDataError,
     NoPermissionError,
@@ -15,23 +14,10 @@ from ibkit.errors import (
 )
 from ibkit.history import outcomes
 from ibkit.history.ticking import Ticking
-from ibkit.sim.testing import gateway
 
 OPEN = datetime(2026, 10, 20, 13, 30, tzinfo=UTC)
 SIZE = 990  # another request than ours, which might not go out within 15 s
 BEFORE = datetime(2026, 10, 20, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 @pytest.fixture

@@ -36,20 +36,6 @@ def kit(tmp_path_factory):
 
 
 @pytest.fixture
-def asked(kit, monkeypatch):
-    """Count what is asked."""
-    names = []
-    request = kit.link.request
-
-    async def counted(name, *args, **kwargs):
-        names.append(name)
-        return await request(name, *args, **kwargs)
-
-    monkeypatch.setattr(kit.link, "request", counted)
-    return names
-
-
-@pytest.fixture
 def deaf(kit, monkeypatch):
     """Let no request through."""
 

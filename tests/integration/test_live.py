@@ -8,13 +8,6 @@ import ibkit
 from ibkit import errors
 from ibkit.sim import handlers
 from ibkit.sim.handlers.refusal import RefusedError
-from ibkit.sim.testing import gateway
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
 
 
 @pytest.fixture

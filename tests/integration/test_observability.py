@@ -16,13 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 import ibkit
 from ibkit import errors
 from ibkit.log import correlated, get_logger
-from ibkit.sim.testing import gateway
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
 
 
 @pytest.fixture

@@ -4,24 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import ibkit
 from ibkit.errors import NeverAvailableError, UnknownContractError
-from ibkit.sim.testing import gateway
 
 SPAN = {"start": "2026-11-18", "end": "2026-11-18"}
 CALL, EXPIRED = "OPT:SPY:20261218:650C", "OPT:SPY:20261016:650C"
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
-
-
-@pytest.fixture
-def kit(running, tmp_path):
-    with ibkit.connect(port=running.port, root=tmp_path / "sim") as one:
-        yield one
 
 
 def test_an_option_is_a_series_like_any_other_and_stored_by_underlying(kit):

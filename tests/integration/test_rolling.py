@@ -27,20 +27,6 @@ def kit(tmp_path_factory):
         yield one
 
 
-@pytest.fixture
-def asked(kit, monkeypatch):
-    """Count what is asked."""
-    names = []
-    request = kit.link.request
-
-    async def counted(name, *args, **kwargs):
-        names.append(name)
-        return await request(name, *args, **kwargs)
-
-    monkeypatch.setattr(kit.link, "request", counted)
-    return names
-
-
 def last_years(month):
     """Return a day in a month of last year; IB knows contracts of two."""
     return date(clock.now().year - 1, month, 1)

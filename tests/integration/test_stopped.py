@@ -12,7 +12,6 @@ from ib_async import ScannerSubscription, Stock
 
 import ibkit
 from ibkit import errors
-from ibkit.sim.testing import gateway
 
 END = "20261120 20:00:00 UTC"
 APPLE = Stock("AAPL", "SMART", "USD", conId=265598)
@@ -40,12 +39,6 @@ REQUESTS = {
     ),
     "snapshot": ("req_mkt_data", "1", "2", lambda ib: ib.reqTickers(APPLE)),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running():
-    with gateway() as one:
-        yield one
 
 
 @pytest.fixture
