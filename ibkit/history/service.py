@@ -143,6 +143,11 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
         adjusting = how(adjusted)
         kept = await self._of_expired(contract, bar_size, (start, end), query)
         if kept is not None:
+            if adjusting:
+                said = kept.attrs
+                check_adjustable(
+                    said["instrument"], find_bar_size(bar_size), None, said["what_to_show"]
+                )
             return kept
         found, what, _ = await self._wanted(contract, query)
         if legal.is_fleeting(found, what):
@@ -155,6 +160,22 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
             size = find_bar_size(bar_size)
             check_adjustable(naming.slug(found), size, None, what)
         series = await self.prepare.aio(found, bar_size, start, end, **query)
+        late, outcome = await self._fill(series)
+        read = partial(self._read, series, adjusted, (start, end))
+        # what waits for IB there is the factors, which must reach over what was read
+        reading = self._read_adjusted(series, read) if adjusting else asyncio.to_thread(read)
+        frame = await reading
+        if frame.empty:
+            raise _nothing(series, outcome)
+        known = {"simulated": self._link.simulated, "not_yet": late}
+        frame.attrs.update({name: value for name, value in known.items() if value != ""})
+        return frame
+
+    async def _fill(self, series: Series) -> tuple[str, Outcome | None]:
+        """Ask for what is missing; return why the last bars are still to come, and what came last.
+
+        What else stands in the way is raised.
+        """
         late, outcome = "", None
         for first in range(0, len(series.requests), AT_ONCE):
             for outcome in await self._ask_all(series, series.requests[first : first + AT_ONCE]):
@@ -162,15 +183,7 @@ class History(Planning, Fleeting, Ticking, OptionBars, GapReport, Adjusting, Sti
                     late = late or outcome.reason
                 elif outcome.error is not None:
                     raise outcome.error
-        read = partial(self._read, series, adjusted, (start, end))
-        # what waits for IB there is the factors, which must reach over what was read
-        reading = self._read_adjusted(series, read) if adjusting else asyncio.to_thread(read)
-        frame = await reading
-        if frame.empty:
-            raise _nothing(series, outcome)
-        said = {"simulated": self._link.simulated, "not_yet": late}
-        frame.attrs.update({name: value for name, value in said.items() if value != ""})
-        return frame
+        return late, outcome
 
     async def _ask_all(self, series: Series, requests: Sequence[Request]) -> list[Outcome]:
         """Ask several requests at once; raise when all of them are done."""

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ibkit.errors import NeverAvailableError, UnknownContractError
+from ibkit.errors import NeverAvailableError, NotAdjustableError, UnknownContractError
 
 SPAN = {"start": "2026-11-18", "end": "2026-11-18"}
 CALL, EXPIRED = "OPT:SPY:20261218:650C", "OPT:SPY:20261016:650C"
@@ -85,6 +85,8 @@ def test_what_was_stored_of_an_expired_option_is_read(kit):
 
     assert bars["close"].tolist() == other["close"].tolist()
     assert bars.attrs["expired"] is True
+    with pytest.raises(NotAdjustableError, match="only stocks"):
+        kit.history.bars(EXPIRED, "5 mins", "2026-10-15", "2026-10-15", adjusted=True)
     assert len(kit.history.bars(EXPIRED, "5 mins")) == 78
     many = kit.history.option_bars("SPY", "20261016", 650, "5 mins", rights="C")
     assert set(many["expiry"]) == {"20261016"}
