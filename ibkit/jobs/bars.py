@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ibkit import naming
 from ibkit.errors import (
+    ContractNotAllowedError,
+    DelistedContractError,
+    ExpiredContractError,
     IbkitError,
     LoopThreadError,
+    NeverAvailableError,
     NoDataError,
     NotConnectedError,
+    RequestRefusedError,
     RequestTimeoutError,
     StoreError,
+    UnknownContractError,
+    WrongCurrencyError,
+    WrongSeriesError,
 )
 from ibkit.history.outcomes import judge
 from ibkit.jobs.values import Job, Merge, NewJob
@@ -42,6 +50,19 @@ if TYPE_CHECKING:
 KIND: Final = "bars"
 # what ends everything; all else concerns one series
 ENDS_ALL: Final = (NotConnectedError, StoreError, LoopThreadError)
+# what every other request of the same series would meet, too; their subclasses say other things
+OF_ALL: Final = frozenset(
+    (
+        ContractNotAllowedError,
+        DelistedContractError,
+        ExpiredContractError,
+        NeverAvailableError,
+        RequestRefusedError,
+        UnknownContractError,
+        WrongCurrencyError,
+        WrongSeriesError,
+    )
+)
 # how often the same question may find the connection broken before it is left for later
 MOST_BREAKS: Final = 5
 BREAK_S: Final = 0.5
@@ -255,20 +276,5 @@ def _check(outcome: Outcome) -> None:
         raise AgainError(words, PACING_S, result=result)
     if isinstance(outcome.error, RequestTimeoutError):
         raise AgainError(words, result=result)
-    whole = outcome.kind == "no_permission" or type(outcome.error).__name__ in OF_ALL
+    whole = outcome.kind == "no_permission" or type(outcome.error) in OF_ALL
     raise RefusedError(words, group=whole, result=result)
-
-
-# errors that every other request of the same series would meet, too
-OF_ALL: Final = frozenset(
-    {
-        "RequestRefusedError",
-        "UnknownContractError",
-        "ExpiredContractError",
-        "DelistedContractError",
-        "WrongCurrencyError",
-        "ContractNotAllowedError",
-        "WrongSeriesError",
-        "NeverAvailableError",
-    }
-)
