@@ -38,7 +38,7 @@ class Book:
         self._second = -1
 
     def levels(self, request: OrderRequest, now: float) -> Iterator[tuple[Decimal, Decimal]]:
-        """Yield price and size of the levels that an order would meet, the best first."""
+        """Yield price and whole size of the levels that an order would meet, the best first."""
         self._turn(now)
         quote = self._watch.glance(request.instrument, now).quote
         buys = request.sign > 0
@@ -48,10 +48,13 @@ class Book:
         price, whole = to_decimal(touch), to_decimal(size)
         signed = request.instrument.sec_type == "BAG"
         for level in range(LEVELS + 1):
-            left = whole * (1 + level) - self._taken.get(_place(request, price), ZERO)
-            if left > 0 and (price > 0 or signed):
-                yield price, left
+            if price > 0 or signed:
+                yield price, whole * (1 + level)
             price += request.sign * self._watch.universe.increment(request.instrument, abs(price))
+
+    def taken(self, request: OrderRequest, price: Decimal) -> Decimal:
+        """Return how much of a level was sold in this second."""
+        return self._taken.get(_place(request, price), ZERO)
 
     def printed(self, request: OrderRequest, now: float) -> Decimal:
         """Return how much was traded in this second that a resting order may still have."""

@@ -150,23 +150,30 @@ class Floor:
         return self.fill(order, Trade(shares, limit, now, ADDED))
 
     def _offers(self, order: WorkingOrder, now: float) -> Iterator[Offer]:
-        """Yield what an order can trade with, the best price first; at one price the market."""
-        levels = iter(tuple(self._book.levels(order.request, now)))
+        """Yield what an order can trade with, the best price first; at one price the market.
+
+        Each as it is when it is asked for: a trade with the one before may have let out a child
+        that has traded with this one already.
+        """
+        request, sign = order.request, order.request.sign
+        levels = iter(tuple(self._book.levels(request, now)))
         peers = iter(sorted(self._peers(order), key=priority))
         level, peer = next(levels, None), next(peers, None)
         while level is not None or peer is not None:
             price = limit_of(peer) if peer is not None else None
-            if level is None or (price is not None and (price - level[0]) * order.request.sign < 0):
+            if level is None or (price is not None and (price - level[0]) * sign < 0):
                 assert peer is not None
                 assert price is not None
-                offer: Offer = (price, peer.remaining, peer)
+                there = self._registry.working.get(peer.request.key)
+                offer: Offer = (price, there.remaining if there is not None else ZERO, there)
                 peer = next(peers, None)
             else:
-                offer = (*level, None)
+                offer = (level[0], level[1] - self._book.taken(request, level[0]), None)
                 level = next(levels, None)
             if not good_enough(order, offer[0]):
                 return
-            yield offer
+            if offer[1] > 0:
+                yield offer
 
     def _peers(self, order: WorkingOrder) -> Iterator[WorkingOrder]:
         """Yield the resting orders of clients that an order may trade with."""

@@ -259,6 +259,8 @@ class Life:
         events: list[Event] = []
         before = order.remaining + shares
         for other in self._orders.group(order):
+            if other.request.key not in self._orders.working:  # ended with one before it
+                continue
             smaller = reduced(other, order.oca_type, shares, before)
             if smaller is None:
                 events += self._ended(other, now, BY_SYSTEM)

@@ -295,6 +295,32 @@ def _first(better, worse):
     return gain > 0 or (gain == 0 and better.placed_at < worse.placed_at and not one.hidden)
 
 
+def test_a_child_let_out_by_a_fill_may_take_what_the_sweep_was_about_to_take():
+    machine = Machine()
+    wish = {"client_id": 1, "instrument": APPLE, "away": 0}
+
+    machine.bracket(wish={**wish, "action": "SELL", "quantity": 1}, first=True)
+    machine.bracket(wish={**wish, "action": "SELL", "quantity": 1}, first=True)
+    machine.bracket(wish={**wish, "action": "BUY", "quantity": 7}, first=False)  # meets both
+
+    assert max(machine.executions.values()) == 1
+    machine.nothing_is_filled_beyond_its_size_and_each_fill_is_told_and_charged_once()
+    machine.no_order_is_in_two_states()
+    machine.cash_and_positions_are_conserved()
+
+
+def test_a_group_member_that_ended_with_another_is_not_revived():
+    machine = Machine()
+    wish = {"client_id": 1, "kind": "LMT", "instrument": APPLE, "action": "BUY", "tif": "DAY"}
+    wish["extra"] = {"oca_group": "b", "oca_type": 2}
+
+    for quantity in (1, 7):  # rest, too small and large enough to be reduced
+        machine.order(wish={**wish, "away": -8, "quantity": quantity})
+    machine.order(wish={**wish, "away": 1, "quantity": 20_000})  # fills in part
+
+    machine.no_order_is_in_two_states()
+
+
 TestExchange = Machine.TestCase
 TestExchange.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 
